@@ -1,0 +1,133 @@
+"""Named skeletons: the order of joints in a mocap or pose stream, and their tree.
+
+Joints keep the names of their source. Two skeletons are matched by canonical names: `shoulder_center` of Kinect and
+`neck` of SMPL are the same canonical joint. A joint without a counterpart is absent, never guessed from its neighbours.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Names of sources -> canonical names; all other names are canonical as they are.
+ALIASES = {"shoulder_center": "neck", "hip_center": "pelvis"}
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Joints in the order of a stream's array, and the index of each joint's parent (-1: no parent)."""
+
+    name: str
+    joints: tuple[str, ...]
+    parents: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        where = f"skeleton {self.name!r}"
+        if len(set(self.joints)) != len(self.joints) or not self.joints:
+            raise ValueError(f"{where}: joint names must be given and differ, got {list(self.joints)}")
+        if len(self.parents) != len(self.joints):
+            raise ValueError(f"{where}: {len(self.joints)} joints but {len(self.parents)} parents")
+        for joint in range(len(self.joints)):
+            seen, at = {joint}, self.parents[joint]
+            while at != -1:
+                if not 0 <= at < len(self.joints) or at in seen:
+                    raise ValueError(
+                        f"{where}: parent {at} of joint {self.joints[joint]!r} or of its ancestors is out of range or makes"
+                        " a circle; parents are indexes of joints, -1 for a joint without one"
+                    )
+                seen.add(at)
+                at = self.parents[at]
+
+    @property
+    def canonical(self) -> tuple[str, ...]:
+        """Canonical name of each joint."""
+        return tuple(ALIASES.get(name, name) for name in self.joints)
+
+    @property
+    def up(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """Lower and upper end of the trunk as joint indexes (each end is the mean of its joints); None if there is none.
+
+        Pelvis to neck where the skeleton has both, else hips to shoulders.
+        """
+        ends = (("pelvis",), ("neck",)), (("left_hip", "right_hip"), ("left_shoulder", "right_shoulder"))
+        names = self.canonical
+        for lower, upper in ends:
+            if all(name in names for name in lower + upper):
+                return tuple(names.index(n) for n in lower), tuple(names.index(n) for n in upper)
+        return None
+
+    @property
+    def edges(self) -> list[tuple[int, int]]:
+        """(parent, joint) of every bone."""
+        return [(parent, joint) for joint, parent in enumerate(self.parents) if parent >= 0]
+
+
+def _tree(name: str, joints: str) -> Skeleton:
+    """A skeleton from words `joint:parent` (a root has no parent)."""
+    pairs = [word.partition(":") for word in joints.split()]
+    names = tuple(pair[0] for pair in pairs)
+    return Skeleton(name, names, tuple(names.index(parent) if parent else -1 for _, _, parent in pairs))
+
+
+SKELETONS: dict[str, Skeleton] = {
+    s.name: s
+    for s in (
+        # Kinect v1 in the order of UTD-MHAD's files (not the order of the Kinect SDK).
+        _tree(
+            "kinect20",
+            "head:shoulder_center shoulder_center:spine spine:hip_center hip_center "
+            "left_shoulder:shoulder_center left_elbow:left_shoulder left_wrist:left_elbow left_hand:left_wrist "
+            "right_shoulder:shoulder_center right_elbow:right_shoulder right_wrist:right_elbow right_hand:right_wrist "
+            "left_hip:hip_center left_knee:left_hip left_ankle:left_knee left_foot:left_ankle "
+            "right_hip:hip_center right_knee:right_hip right_ankle:right_knee right_foot:right_ankle",
+        ),
+        # COCO keypoints (Lin et al. 2014). The set has no neck: shoulders hang on the nose, hips on the shoulders.
+        _tree(
+            "coco17",
+            "nose left_eye:nose right_eye:nose left_ear:left_eye right_ear:right_eye left_shoulder:nose "
+            "right_shoulder:nose left_elbow:left_shoulder right_elbow:right_shoulder left_wrist:left_elbow "
+            "right_wrist:right_elbow left_hip:left_shoulder right_hip:right_shoulder left_knee:left_hip "
+            "right_knee:right_hip left_ankle:left_knee right_ankle:right_knee",
+        ),
+        # SMPL (Loper et al. 2015), body joints.
+        _tree(
+            "smpl24",
+            "pelvis left_hip:pelvis right_hip:pelvis spine1:pelvis left_knee:left_hip right_knee:right_hip spine2:spine1 "
+            "left_ankle:left_knee right_ankle:right_knee spine3:spine2 left_foot:left_ankle right_foot:right_ankle "
+            "neck:spine3 left_collar:spine3 right_collar:spine3 head:neck left_shoulder:left_collar "
+            "right_shoulder:right_collar left_elbow:left_shoulder right_elbow:right_shoulder left_wrist:left_elbow "
+            "right_wrist:right_elbow left_hand:left_wrist right_hand:right_wrist",
+        ),
+    )
+}
+
+
+def skeleton(meta: str | Mapping[str, Any]) -> Skeleton:
+    """The skeleton that a stream's `skeleton` field describes: a known name, or `{"joints": [...], "parents": [...]}`.
+
+    ValueError for a name that is unknown (naming the nearest) and for a tree that is none.
+    """
+    if isinstance(meta, str):
+        if meta not in SKELETONS:
+            near = difflib.get_close_matches(meta, SKELETONS, n=1, cutoff=0.0)[0]
+            raise ValueError(
+                f"unknown skeleton {meta!r}; the nearest known one is {near!r}; another one is given in place as"
+                " {'joints': [names], 'parents': [indexes]}"
+            )
+        return SKELETONS[meta]
+    missing = [key for key in ("joints", "parents") if key not in meta]
+    if missing:
+        raise ValueError(f"a skeleton given in place lacks {missing}; it has {sorted(meta)}")
+    return Skeleton(
+        str(meta.get("name", "in place")), tuple(map(str, meta["joints"])), tuple(int(p) for p in meta["parents"])
+    )
+
+
+def match(source: Skeleton, target: Skeleton) -> np.ndarray:
+    """For each joint of `target` the index of the same canonical joint in `source`, -1 where absent: (J_target,) int64."""
+    at = {name: index for index, name in enumerate(source.canonical)}
+    return np.array([at.get(name, -1) for name in target.canonical], dtype=np.int64)
