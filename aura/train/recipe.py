@@ -1,0 +1,233 @@
+"""A recipe: everything that decides a run, read from YAML, changed on the command line, written back resolved."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
+
+from aura.data.config import Config, DataConfig, Input, kind_of
+from aura.objectives.config import Objective
+from aura.towers import TowerConfig
+
+
+class RecipeError(ValueError):
+    """A recipe or an override that cannot be used; the message names the key and the remedy."""
+
+
+class Optimizer(Config):
+    name: Literal["adamw", "adam"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.05, ge=0, description="on matrices only; never on temperatures, biases and norms")
+    amsgrad: bool = False
+
+
+class Train(Config):
+    steps: int = Field(gt=0)
+    batch: int = Field(gt=1, description="rows contrasted together, over all ranks")
+    chunk: int | None = Field(None, gt=0, description="rows of one forward on a rank; changes memory and time, not the result")
+    accumulate: int = Field(1, ge=1, description="batches summed into one update: another loss than a bigger batch")
+    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
+    schedule: Literal["cosine", "constant"] = "cosine"
+    min_lr: float = Field(0.01, ge=0, le=1, description="end of the cosine, as a share of the learning rate")
+    clip: float | None = Field(1.0, gt=0, description="bound of the gradient's norm; null: none")
+    precision: Literal["no", "bf16"] = Field("no", description="bf16: autocast around the towers; parameters stay float32")
+    compile: bool = Field(False, description="torch.compile of the towers")
+
+
+class Eval(Config):
+    every: int = Field(0, ge=0, description="steps between evaluations; 0: at the end only")
+    pool: int = Field(512, ge=2, description="windows of one retrieval gallery")
+    batch: int = Field(64, ge=1, description="windows of one forward on a rank")
+
+
+class Checkpoint(Config):
+    every: int = Field(500, gt=0)
+    keep: int = Field(2, ge=1, description="the last ones that stay; the best one stays too")
+    best: str | None = Field(None, description="metric of the evaluation that decides the best; default: mean R@1")
+
+
+class Log(Config):
+    row_ids: bool = Field(False, description="write the ids of every row into metrics.jsonl")
+    tensorboard: bool = True
+    wandb: str | None = Field(None, description="a Weights & Biases project (extra `wandb`)")
+
+
+class Recipe(Config):
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    run_dir: str = ""
+    seed: int = Field(0, ge=0)
+    data: DataConfig
+    inputs: dict[str, Input] = Field(min_length=1)
+    towers: dict[str, TowerConfig]
+    embedding: int = Field(256, gt=0, description="width of the shared space")
+    objective: Objective
+    train: Train
+    eval: Eval = Eval()
+    checkpoint: Checkpoint = Checkpoint()
+    log: Log = Log()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kinds_from_names(cls, values: object) -> object:
+        """A stream's kind is the start of its name, and `run_dir` follows the recipe's name."""
+        if isinstance(values, dict):
+            values = dict(values)
+            if isinstance(values.get("inputs"), dict):
+                values["inputs"] = {
+                    stream: {"kind": kind_of(stream), **settings} if isinstance(settings, dict) else settings
+                    for stream, settings in ((s, {} if v is None else v) for s, v in values["inputs"].items())
+                }
+            if not values.get("run_dir") and values.get("name"):
+                values["run_dir"] = f"runs/{values['name']}"
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        needed = self.objective.streams
+        for section, keys in (("inputs", self.inputs), ("towers", self.towers)):
+            for stream in needed:
+                if stream not in keys:
+                    raise ValueError(f"objective.pairs names the stream {stream!r}, which {section} lacks: {sorted(keys)}")
+            for stream in keys:
+                if stream not in needed:
+                    raise ValueError(f"{section}.{stream}: no pair of objective.pairs uses this stream")
+        if self.train.warmup >= self.train.steps:
+            raise ValueError(f"train.warmup {self.train.warmup} is not below train.steps {self.train.steps}")
+        return self
+
+
+# What may differ when a run goes on: it changes where, how fast and how often, never the result.
+FREE = ("run_dir", "data.workers", "train.chunk", "eval", "checkpoint", "log")
+
+
+def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+    """Reads a recipe and applies `key.sub=value` overrides (values are YAML). Raises `RecipeError`."""
+    path = Path(path)
+    if not path.is_file():
+        there = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        raise RecipeError(f"no recipe at {path}" + (f"; there are {', '.join(there)}" if there else ""))
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys, found {type(values).__name__}")
+    for override in overrides:
+        apply_override(values, override)
+    return make_recipe(values, str(path))
+
+
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Sets `key.sub=value` in nested `values`; numbers in a key index lists (`data.sources.0.path=...`)."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"override {override!r}: write key.sub=value, such as train.steps=100")
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError as error:
+        raise RecipeError(f"override {override!r}: the value is not YAML: {error}") from error
+    *parents, last = key.split(".")
+    place: Any = values
+    for i, name in enumerate(parents):
+        if isinstance(place, list):
+            place = place[_list_index(place, name, key)]
+        else:
+            if place.get(name) is None:
+                place[name] = {}
+            place = place[name]
+        if not isinstance(place, dict | list):
+            raise RecipeError(f"override {override!r}: {'.'.join(parents[: i + 1])} is a value, not a section")
+    if isinstance(place, list):
+        place[_list_index(place, last, key)] = value
+    else:
+        place[last] = value
+
+
+def _list_index(place: list, name: str, key: str) -> int:
+    if not name.isdigit() or int(name) >= len(place):
+        raise RecipeError(f"override {key}: {name!r} is no place in a list of {len(place)} (counted from 0)")
+    return int(name)
+
+
+def make_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
+    """A checked recipe from nested values. Raises `RecipeError` with one line per fault."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(fault) for fault in error.errors()]
+        raise RecipeError(f"{where}:\n  " + "\n  ".join(lines)) from None
+
+
+def _explain(fault: Any) -> str:
+    """One line for one fault; an unknown key names the nearest known one."""
+    location = [part for part in fault["loc"] if not str(part).startswith("function-")]
+    key = ".".join(str(part) for part in location)
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{key}: unknown key{hint} (known: {', '.join(sorted(known))})"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
+
+
+def _known_keys(location: list) -> list[str]:
+    """Keys of the section at `location`, found by walking the models; parts that name a union's choice pick it."""
+    annotation: Any = Recipe
+    for part in location:
+        choices = [c for c in _choices(annotation) if isinstance(c, type) and issubclass(c, BaseModel)]
+        tagged = [c for c in choices if "kind" in c.model_fields and part in get_args(c.model_fields["kind"].annotation)]
+        fields = [c.model_fields[part].annotation for c in choices if part in c.model_fields]
+        if tagged:
+            annotation = tagged[0]
+        elif fields:
+            annotation = fields[0]
+        else:  # a key of a dict, a place in a list
+            inner = [a for c in _choices(annotation) for a in get_args(c) if a is not str and a is not Ellipsis]
+            annotation = inner[-1] if inner else annotation
+    keys: list[str] = []
+    for choice in _choices(annotation):
+        if isinstance(choice, type) and issubclass(choice, BaseModel):
+            keys += [name for name in choice.model_fields if name not in keys]
+    return keys
+
+
+def _choices(annotation: Any) -> list[Any]:
+    """The members of a union or an annotated type, else the type itself."""
+    metadata = getattr(annotation, "__metadata__", None)
+    if metadata is not None:
+        return _choices(get_args(annotation)[0])
+    origin = getattr(annotation, "__origin__", None)
+    if origin in (dict, list, tuple) or isinstance(annotation, type):
+        return [annotation]
+    members = get_args(annotation)
+    return [c for member in members for c in _choices(member)] if members else [annotation]
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The resolved recipe, every default in it; reading it back gives an equal recipe."""
+    return yaml.safe_dump(TypeAdapter(Recipe).dump_python(recipe, mode="json"), sort_keys=False)
+
+
+def differences(old: Recipe, new: Recipe) -> list[str]:
+    """Keys that decide the result and differ between two recipes, with both values."""
+
+    def flat(value: Any, key: str, out: dict[str, Any]) -> dict[str, Any]:
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+        if items is None or not value:
+            out[key] = value
+        else:
+            for name, inner in items:
+                flat(inner, f"{key}.{name}" if key else str(name), out)
+        return out
+
+    a, b = (flat(recipe.model_dump(mode="json"), "", {}) for recipe in (old, new))
+    free = lambda key: any(key == f or key.startswith(f + ".") for f in FREE)  # noqa: E731
+    changed = [key for key in {**a, **b} if not free(key) and a.get(key) != b.get(key)]
+    return [f"{key}: {a.get(key)} there, {b.get(key)} here" for key in changed]
