@@ -1,0 +1,121 @@
+"""The part of a recipe that decides what is read and how windows are cut."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Config(BaseModel):
+    """Base of every part of a recipe: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(Config):
+    """A folder of shards: a local path, or a URL that fsspec understands (https, s3, gs, hf)."""
+
+    path: str
+    split: str = "train"
+    weight: float = Field(1.0, gt=0, description="share of the rows, relative to the other sources")
+
+
+class ImuAugment(Config):
+    """Random changes of an IMU window in training; all zero: none. Angles are standard deviations in degrees."""
+
+    rotation_deg: float = Field(0.0, ge=0, description="turn of each sensor about a random axis; 180: uniform over all")
+    limb_rotation_deg: float = Field(0.0, ge=0, description="turn of each sensor about its x axis (along the limb)")
+    gain: float = Field(0.0, ge=0, description="relative gain of each channel, uniform in +-gain")
+    acc_noise: float = Field(0.0, ge=0, description="white noise of the accelerometer, m/s^2")
+    gyro_noise: float = Field(0.0, ge=0, description="white noise of the gyroscope, rad/s")
+    drop_sensor: float = Field(0.0, ge=0, lt=1, description="probability that a sensor is dropped; one always stays")
+
+
+class SkeletonAugment(Config):
+    """Random changes of a mocap or pose window in training; all zero: none."""
+
+    yaw_deg: float = Field(0.0, ge=0, description="turn about the vertical, standard deviation; 180: uniform (mocap)")
+    scale: float = Field(0.0, ge=0, description="relative size of the body, uniform in +-scale")
+    bone: float = Field(0.0, ge=0, description="relative length of each bone, uniform in +-bone (mocap)")
+    noise: float = Field(0.0, ge=0, description="noise of each joint and frame: metres, or for pose2d share of height")
+    offset: float = Field(0.0, ge=0, description="noise of each joint, the same in every frame; units of `noise`")
+    drop_joint: float = Field(0.0, ge=0, lt=1, description="probability that a joint is dropped from a window")
+
+
+class ImuInput(Config):
+    kind: Literal["imu"] = "imu"
+    rate_hz: float = Field(50.0, gt=0)
+    sensors: int = Field(1, ge=1, description="slots; a sample with more sensors gives a random choice of them")
+    orientation: bool = Field(False, description="read the orientation stream too")
+    augment: ImuAugment = ImuAugment()
+
+
+class MocapInput(Config):
+    kind: Literal["mocap"] = "mocap"
+    rate_hz: float = Field(20.0, gt=0)
+    skeleton: str = Field("kinect20", description="joints are matched to this skeleton by name")
+    augment: SkeletonAugment = SkeletonAugment()
+
+
+class Pose2dInput(Config):
+    kind: Literal["pose2d"] = "pose2d"
+    rate_hz: float = Field(20.0, gt=0)
+    skeleton: str = "coco17"
+    augment: SkeletonAugment = SkeletonAugment()
+
+
+class VideoInput(Config):
+    kind: Literal["video"] = "video"
+    frames: int = Field(4, ge=1, description="frames of a window, equally spaced, each from the middle of its part")
+    size: int = Field(224, ge=8, description="pixels of a side: scaled, then cut in the centre")
+    grid_hz: float = Field(5.0, gt=0, description="frames are taken from this grid, so that stored embeddings match")
+
+
+class TextInput(Config):
+    kind: Literal["text"] = "text"
+    kinds: tuple[str, ...] = Field(("label", "description", "commentary", "paraphrase"), min_length=1)
+
+
+Input = Annotated[ImuInput | MocapInput | Pose2dInput | VideoInput | TextInput, Field(discriminator="kind")]
+
+
+class Window(Config):
+    """How a window is placed in a sample.
+
+    `seconds` of every stream at the same time; or, with `whole`, the whole sample (in training a crop of at least `crop`
+    of it) is mapped onto `seconds`, each stream by its own clock: then the length of a clip is not visible in a window.
+    """
+
+    seconds: float = Field(5.0, gt=0)
+    stride_s: float | None = Field(None, gt=0, description="evaluation: step between windows; default: seconds")
+    min_cover: float = Field(0.5, gt=0, le=1, description="a stream that covers less of the window is missing")
+    whole: bool = False
+    crop: float = Field(1.0, gt=0, le=1, description="training with `whole`: smallest share of the sample")
+    warp: float = Field(0.0, ge=0, lt=1, description="training: smooth random change of tempo, +-warp, same for all streams")
+
+
+class DataConfig(Config):
+    sources: tuple[Source, ...] = Field(min_length=1)
+    eval: tuple[Source, ...] = ()
+    window: Window = Window()
+    windows: int = Field(1, ge=1, description="windows of each visited sample, in training")
+    workers: int = Field(2, ge=0, description="reading processes per rank; 0 reads in the main process")
+    streams: int = Field(64, ge=1, description="streams of order: part of the recipe, independent of ranks and workers")
+    shuffle_block: int = Field(16, ge=1, description="consecutive samples that stay together in the shuffled order")
+    max_bad: int = Field(100, ge=0, description="bad samples that a run passes over before it stops")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_eval_split(cls, values: object) -> object:
+        if isinstance(values, dict):
+            values = dict(values)
+            values["eval"] = tuple(
+                {"split": "val", **source} if isinstance(source, dict) else source for source in values.get("eval") or ()
+            )
+        return values
+
+
+def kind_of(stream: str) -> str:
+    """Kind of a stream by its name: `video_depth` is a `video`."""
+    return stream.split("_", 1)[0]
