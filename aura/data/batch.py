@@ -49,6 +49,26 @@ class Stream:
         mapped = {name: None if tensor is None else function(tensor) for name, tensor in values.items()}
         return Stream(**mapped, draws={name: function(tensor) for name, tensor in self.draws.items()})
 
+    def cleaned(self) -> Stream:
+        """The same stream with zeros wherever an entry is not valid, its sensor or channel or joint masked.
+
+        What stood there (NaN too) then changes no value and no gradient.
+        """
+        if self.values.dtype in (torch.uint8, torch.int64):
+            return self
+        keep = self.valid
+        if self.sensor_mask is not None:
+            keep = keep & self.sensor_mask[:, :, None]
+        keep = keep.reshape(keep.shape + (1,) * (self.values.dim() - keep.dim()))
+        if self.channel_mask is not None:
+            keep = keep & self.channel_mask[:, :, None, :]
+        if self.joint_mask is not None:
+            keep = keep & self.joint_mask[:, None, :, None]
+        orientation = self.orientation
+        if orientation is not None:
+            orientation = torch.where(self.valid[..., None], orientation, 0.0)
+        return dataclasses.replace(self, values=torch.where(keep, self.values, 0.0), orientation=orientation)
+
 
 @dataclass
 class Batch:

@@ -1,0 +1,156 @@
+"""The model: a tower and a projection for every stream, and the temperatures of the pairs."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aura.data.batch import Batch, Stream
+from aura.data.config import Input
+from aura.objectives.config import Objective
+from aura.objectives.temperature import LogScale
+from aura.towers import TowerConfig, build_tower
+
+
+class Embeddings(NamedTuple):
+    """What the model gives for B rows; D is the shared space, N moments of width M.
+
+    pooled      stream -> (B, D) float32 of unit norm; zeros where the row lacks the stream
+    moments     stream -> (B, N * M) float32, the map of N moments as one vector of unit norm; zeros likewise
+    present     stream -> (B,) bool
+    log_scale   (pairs,) float32: logarithm of the inverse temperature of each pair, inside its bounds
+    bias        (pairs,) float32: bias of the sigmoid loss; zeros for InfoNCE
+    """
+
+    pooled: dict[str, Tensor]
+    moments: dict[str, Tensor]
+    present: dict[str, Tensor]
+    log_scale: Tensor
+    bias: Tensor
+
+
+class AuraModel(nn.Module):
+    """Towers, projections and temperatures as one module, prepared once for any kind of training.
+
+    Every tower runs in every forward, on the rows that have its stream, or on one empty row whose result is discarded:
+    so all ranks issue the same collectives and every parameter gets a gradient on every rank.
+    """
+
+    def __init__(
+        self,
+        inputs: dict[str, Input],
+        towers: dict[str, TowerConfig],
+        objective: Objective,
+        embedding: int,
+        seconds: float,
+        precision: str = "no",
+    ) -> None:
+        super().__init__()
+        self.precision = precision
+        self.pairs = tuple(objective.pairs)
+        timed = {
+            side for name, pair in objective.pairs.items() if pair.space == "moments" for side in name.split(":")
+        }
+        self.towers = nn.ModuleDict()
+        self.heads = nn.ModuleDict()
+        for stream, config in towers.items():
+            tower = build_tower(config, inputs[stream], seconds)
+            if stream in timed and getattr(tower, "moments_shape", None) is None:
+                raise ValueError(f"towers.{stream} has no moments, which a pair compares: set towers.{stream}.moments")
+            if stream not in timed and getattr(tower, "moments_shape", None) is not None:
+                raise ValueError(f"towers.{stream}.moments is set, but no pair has `space: moments` for {stream}")
+            self.towers[stream] = tower
+            self.heads[stream] = make_head(config.projection, tower.width, embedding, stream)
+        check_moments(objective, self.towers)
+        self.temperature = LogScale(
+            len(self.pairs),
+            init=objective.log_scale_init,
+            max=objective.log_scale_max,
+            learn=objective.learn_temperature,
+            sigmoid=objective.loss == "sigmoid",
+        )
+
+    def train(self, mode: bool = True) -> AuraModel:
+        super().train(mode)
+        return self
+
+    def forward(self, batch: Batch) -> Embeddings:
+        pooled, moments, present = {}, {}, {}
+        for name, tower in self.towers.items():
+            stream = batch.streams[name]
+            output, rows = run_tower(tower, stream, self.precision)
+            present[name] = stream.present
+            pooled[name] = scatter(F.normalize(self.heads[name](output.pooled.float()), dim=-1), rows, stream.present)
+            if output.moments is not None:
+                flat = F.normalize(output.moments.float().flatten(1), dim=-1)
+                moments[name] = scatter(flat, rows, stream.present)
+        log_scale, bias = self.temperature()
+        return Embeddings(pooled, moments, present, log_scale, bias)
+
+
+def make_head(projection: str, width: int, embedding: int, stream: str) -> nn.Module:
+    """Linear projection into the shared space, or none where the tower's own output is the space."""
+    if projection == "none":
+        if width != embedding:
+            raise ValueError(
+                f"towers.{stream}: projection `none` needs a tower of the shared width {embedding}, it has {width}"
+            )
+        return nn.Identity()
+    return nn.Linear(width, embedding)
+
+
+def check_moments(objective: Objective, towers: nn.ModuleDict) -> None:
+    """Raises ValueError where the two sides of a pair have maps of different shape."""
+    for name, pair in objective.pairs.items():
+        if pair.space == "moments":
+            a, b = (towers[side].moments_shape for side in name.split(":"))
+            if a != b:
+                raise ValueError(f"pair {name}: maps of {a} and {b} (moments, width); give both towers the same token_s")
+
+
+def run_tower(tower: nn.Module, stream: Stream, precision: str) -> tuple[NamedTuple, Tensor]:
+    """The tower's output for the rows that have the stream, and their indexes; one empty row where none has it."""
+    rows = stream.present.nonzero()[:, 0]
+    chosen = stream.map(lambda t: t.index_select(0, rows)) if len(rows) else empty_row(stream)
+    device = stream.values.device.type
+    with torch.autocast(device, torch.bfloat16) if precision == "bf16" else nullcontext():
+        return tower(chosen.cleaned()), rows
+
+
+def empty_row(stream: Stream) -> Stream:
+    """One row of valid zeros, so that a tower has something to run on."""
+    row = stream.map(lambda t: torch.zeros_like(t[:1]))
+    row.valid = torch.ones_like(row.valid)
+    row.present = torch.ones_like(row.present)
+    for name in ("sensor_mask", "channel_mask", "joint_mask"):
+        if getattr(row, name) is not None:
+            setattr(row, name, torch.ones_like(getattr(row, name)))
+    if row.image_size is not None:
+        row.image_size = torch.ones_like(row.image_size)
+    return row
+
+
+def scatter(values: Tensor, rows: Tensor, present: Tensor) -> Tensor:
+    """`values` (rows or 1, D) put at `rows` of (B, D); zeros, without gradient, at rows that lack the stream."""
+    if len(rows) == 0:
+        # `where`, not a product with zero: a value that is not finite must not pass.
+        return torch.where(present[:, None], values.expand(len(present), -1), 0.0)
+    out = values.new_zeros(len(present), values.shape[1])
+    return out.index_copy(0, rows, values)
+
+
+def joined(embeddings: Embeddings, name: str, space: str = "pooled") -> tuple[Tensor, Tensor]:
+    """Embedding (B, D) and presence (B,) of one side of a pair; `imu+mocap` is the normalised sum of both."""
+    table = embeddings.pooled if space == "pooled" else embeddings.moments
+    parts = name.split("+")
+    if len(parts) == 1:
+        return table[name], embeddings.present[name]
+    present = torch.stack([embeddings.present[part] for part in parts]).all(0)
+    total = torch.stack([table[part] for part in parts]).sum(0)
+    # Rows without all the streams are replaced before the norm, so that no gradient passes through them.
+    total = torch.where(present[:, None], total, torch.ones_like(total))
+    return torch.where(present[:, None], F.normalize(total, dim=-1), 0.0), present

@@ -1,0 +1,152 @@
+"""The run directory: its lock, its status, its metrics. Only rank 0 writes here."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+from aura.train.recipe import Recipe, differences, load_recipe, to_yaml
+
+
+class RunError(RuntimeError):
+    """A run that cannot start or go on; the message says why, where, and what to do."""
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replaces a file's content as a whole: a reader sees the old text or the new one, also after a crash."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class RunDir:
+    """One run's folder, held by one process at a time."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lock: IO[str] | None = None
+        self._metrics: IO[str] | None = None
+
+    def open(self, recipe: Recipe) -> None:
+        """Creates or takes over the folder. Raises RunError if another run holds it or its recipe differs."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / "checkpoints").mkdir(exist_ok=True)
+            self._take_lock()
+        except OSError as error:
+            raise RunError(f"run directory {self.path} cannot be written: {error}") from error
+        resolved = self.path / "recipe.yaml"
+        if resolved.exists():
+            changed = differences(load_recipe(resolved), recipe)
+            if changed:
+                raise RunError(
+                    f"{self.path} belongs to another recipe; it differs in\n  "
+                    + "\n  ".join(changed)
+                    + "\nUse the same values to go on with that run, or another run_dir for a new one."
+                )
+        write_atomic(resolved, to_yaml(recipe))
+
+    def _take_lock(self) -> None:
+        # lockf, not flock: a lock of the process that reading workers do not inherit.
+        lock = open(self.path / "lock", "a+")
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            lock.close()
+            raise RunError(f"run directory {self.path} is in use by {holder}; wait for it or use another run_dir") from None
+        lock.truncate(0)
+        lock.write(f"host {platform.node()}, pid {os.getpid()}\n")
+        lock.flush()
+        self._lock = lock
+
+    def status(self, state: str, step: int, reason: str = "") -> None:
+        """Writes status.json: running, finished, preempted or failed."""
+        value = {"state": state, "step": step, "reason": reason, "host": platform.node(), "pid": os.getpid()}
+        write_atomic(self.path / "status.json", json.dumps(value, indent=1) + "\n")
+
+    def read_status(self) -> dict[str, Any]:
+        try:
+            return json.loads((self.path / "status.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+
+    def write_environment(self, values: dict[str, Any]) -> None:
+        write_atomic(self.path / "environment.json", json.dumps(values, indent=1, sort_keys=True) + "\n")
+
+    def cut_metrics(self, step: int) -> None:
+        """Drops what was logged after `step`, and a last line that a crash left half written."""
+        path = self.path / "metrics.jsonl"
+        if self._metrics is not None:
+            self._metrics.close()
+        kept = [line for line, _ in read_metrics(path, step)]
+        write_atomic(path, "".join(line + "\n" for line in kept))
+        self._metrics = open(path, "a")
+
+    def log(self, values: dict[str, Any]) -> None:
+        if self._metrics is None:
+            self._metrics = open(self.path / "metrics.jsonl", "a")
+        self._metrics.write(json.dumps(values) + "\n")
+        self._metrics.flush()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        return [values for _, values in read_metrics(self.path / "metrics.jsonl")]
+
+    def close(self) -> None:
+        for file in (self._metrics, self._lock):
+            if file is not None:
+                file.close()
+        self._metrics = self._lock = None
+
+
+def read_metrics(path: Path, until: int | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """Lines of a metrics.jsonl with their values, up to a step; a half-written last line is left out."""
+    if not path.exists():
+        return []
+    out = []
+    for line in path.read_text().split("\n"):
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if until is None or values["step"] <= until:
+            out.append((line, values))
+    return out
+
+
+def environment(shards: dict[str, str]) -> dict[str, Any]:
+    """Versions, the git commit of the working directory, and the hashes of the shards' manifests."""
+    packages = ("aura", "torch", "accelerate", "deepspeed", "transformers", "open-clip-torch", "webdataset", "numpy", "av")
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "absent"
+    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "versions": versions | {"python": platform.python_version()},
+        "git": git.stdout.strip() if git.returncode == 0 else "unknown",
+        "shards": shards,
+        "host": platform.node(),
+    }
