@@ -36,8 +36,8 @@ class Skeleton:
             while at != -1:
                 if not 0 <= at < len(self.joints) or at in seen:
                     raise ValueError(
-                        f"{where}: parent {at} of joint {self.joints[joint]!r} or of its ancestors is out of range or makes"
-                        " a circle; parents are indexes of joints, -1 for a joint without one"
+                        f"{where}: parent {at} of joint {self.joints[joint]!r}, or of an ancestor of it, is out of"
+                        " range or makes a circle; parents are indexes of joints, -1 for a joint without one"
                     )
                 seen.add(at)
                 at = self.parents[at]
@@ -49,7 +49,7 @@ class Skeleton:
 
     @property
     def up(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-        """Lower and upper end of the trunk as joint indexes (each end is the mean of its joints); None if there is none.
+        """Lower and upper end of the trunk as joint indexes (each end: the mean of its joints); None if there is none.
 
         Pelvis to neck where the skeleton has both, else hips to shoulders.
         """
@@ -96,8 +96,9 @@ SKELETONS: dict[str, Skeleton] = {
         # SMPL (Loper et al. 2015), body joints.
         _tree(
             "smpl24",
-            "pelvis left_hip:pelvis right_hip:pelvis spine1:pelvis left_knee:left_hip right_knee:right_hip spine2:spine1 "
-            "left_ankle:left_knee right_ankle:right_knee spine3:spine2 left_foot:left_ankle right_foot:right_ankle "
+            "pelvis left_hip:pelvis right_hip:pelvis spine1:pelvis left_knee:left_hip right_knee:right_hip "
+            "spine2:spine1 left_ankle:left_knee right_ankle:right_knee spine3:spine2 left_foot:left_ankle "
+            "right_foot:right_ankle "
             "neck:spine3 left_collar:spine3 right_collar:spine3 head:neck left_shoulder:left_collar "
             "right_shoulder:right_collar left_elbow:left_shoulder right_elbow:right_shoulder left_wrist:left_elbow "
             "right_wrist:right_elbow left_hand:left_wrist right_hand:right_wrist",
@@ -128,6 +129,6 @@ def skeleton(meta: str | Mapping[str, Any]) -> Skeleton:
 
 
 def match(source: Skeleton, target: Skeleton) -> np.ndarray:
-    """For each joint of `target` the index of the same canonical joint in `source`, -1 where absent: (J_target,) int64."""
+    """For each joint of `target` the index of the same canonical joint in `source`, -1 where absent: (J,) int64."""
     at = {name: index for index, name in enumerate(source.canonical)}
     return np.array([at.get(name, -1) for name in target.canonical], dtype=np.int64)

@@ -21,7 +21,7 @@ def test_placements_keep_their_index() -> None:
 
 
 def test_unknown_placement_names_the_nearest() -> None:
-    with pytest.raises(ValueError, match="'Left_Wrst'.*'left wrist'"):
+    with pytest.raises(ValueError, match=r"'Left_Wrst'.*'left wrist'"):
         placement_id("Left_Wrst")
 
 
@@ -57,7 +57,7 @@ def test_match_goes_by_canonical_name_and_derives_nothing() -> None:
 def test_skeleton_in_place_and_its_errors() -> None:
     s = skeleton({"joints": ["pelvis", "neck"], "parents": [-1, 0]})
     assert s.edges == [(0, 1)]
-    with pytest.raises(ValueError, match="'kinect25'.*'kinect20'"):
+    with pytest.raises(ValueError, match=r"'kinect25'.*'kinect20'"):
         skeleton("kinect25")
     with pytest.raises(ValueError, match="circle"):
         skeleton({"joints": ["a", "b"], "parents": [1, 0]})
