@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Sample:
 
     id, recording   id is the key of the sample's files, unique in the folder, of `[A-Za-z0-9_-]`
     streams         by stream name, as in KEY.json: `rate_hz`, `start_s` (in the sample, may be negative), `length`, and
-                    imu: `sensors`, a list of {placement, channels, virtual, range: [acc, gyro] full scale, 0.0 unknown};
+                    imu: `sensors`, a list of {placement, channels, virtual, range: [acc, gyro] full scale, 0 unknown};
                     mocap, pose2d: `skeleton`, a known name or {joints, parents}; pose2d, video: `camera` with `width`,
                     `height` and `fx`, `fy`, `cx`, `cy` where known. Embeddings of a frozen tower: an entry `video.emb`
                     with `tower` (hash), `rate_hz`, `start_s`, `length`; `text.emb` with `tower`, `length`
@@ -157,9 +158,7 @@ def from_metadata(head: dict, arrays: dict[str, np.ndarray | bytes]) -> Sample:
     missing = [name for name in needed if name not in head]
     unknown = sorted(head.keys() - known)
     if missing or unknown:
-        raise ValueError(
-            f"{head.get('id', '?')}.json: fields missing: {missing or 'none'}, unknown: {unknown or 'none'}"
-        )
+        raise ValueError(f"{head.get('id', '?')}.json: fields missing: {missing}, unknown: {unknown}")
     return Sample(**head, arrays=arrays)
 
 
@@ -177,9 +176,7 @@ def problems(sample: Sample) -> list[str]:
         if not isinstance(entry, dict):
             found.append(f"streams.{name}: is {type(entry).__name__}, must be an object")
         elif ARRAY.fullmatch(name) is None:
-            found.append(
-                f"streams.{name}: unknown name, must be a stream (imu, mocap, pose2d, video, or with a _suffix)"
-            )
+            found.append(f"streams.{name}: unknown name, must be imu, mocap, pose2d or video, or one with a _suffix")
         elif name not in sample.arrays:
             found.append(f"streams.{name}: has no array")
     for name, value in sample.arrays.items():
@@ -264,9 +261,7 @@ def _stream_problems(sample: Sample, name: str, entry: dict, value: np.ndarray |
         found += _camera_problems(name, entry)
         confidence = value[..., 2]
         if confidence.min() < 0 or confidence.max() > 1:
-            found.append(
-                f"{name}: confidence spans {confidence.min():g} to {confidence.max():g}, must be within 0 to 1"
-            )
+            found.append(f"{name}: confidence is {confidence.min():g} to {confidence.max():g}, must be within 0 to 1")
         if (value[..., :2][confidence == 0] != 0).any():
             found.append(f"{name}: a point of confidence 0 is unknown, its x and y must be 0")
     return found
@@ -311,9 +306,7 @@ def _sensor_problems(name: str, entry: dict, value: np.ndarray) -> list[str]:
             found.append(f"{place}: must be an object")
             continue
         if sensor.get("placement") not in PLACEMENTS:
-            found.append(
-                f"{place}.placement: {sensor.get('placement')!r} is unknown, must be one of {', '.join(PLACEMENTS)}"
-            )
+            found.append(f"{place}.placement: is {sensor.get('placement')!r}, must be of {', '.join(PLACEMENTS)}")
         channels = sensor.get("channels")
         if not isinstance(channels, list | tuple) or not channels or not set(channels) <= set(CHANNELS):
             found.append(f"{place}.channels: is {channels!r}, must be some of {list(CHANNELS)}")
@@ -321,12 +314,8 @@ def _sensor_problems(name: str, entry: dict, value: np.ndarray) -> list[str]:
         for j, channel in enumerate(CHANNELS):
             if channel not in channels and value[i, :, 3 * j : 3 * j + 3].any():
                 found.append(f"{place}: {channel} is not among its channels, so it must be zero")
-        full_scale = sensor.get("range")
-        if full_scale is not None and not (
-            isinstance(full_scale, list | tuple)
-            and len(full_scale) == 2
-            and all(_real(x) and x >= 0 for x in full_scale)
-        ):
+        full_scale = sensor.get("range") or [0.0, 0.0]
+        if len(full_scale) != 2 or not all(_real(x) and x >= 0 for x in full_scale):
             found.append(f"{place}.range: is {full_scale!r}, must be [m/s^2, rad/s], 0.0 where unknown")
     return found
 
@@ -354,6 +343,5 @@ def _camera_problems(name: str, entry: dict) -> list[str]:
     return found
 
 
-def _real(value: object) -> bool:
-    number = isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
-    return number and math.isfinite(value)  # pyright: ignore[reportArgumentType]
+def _real(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
