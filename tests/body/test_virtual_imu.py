@@ -54,7 +54,7 @@ def test_gyro_is_in_the_sensor_frame() -> None:
 
 
 def test_pendulum() -> None:
-    """Bob of a pendulum, angle from scipy's integrator: no force across the rod, g cos + w^2 L along it, within 0.01."""
+    """Bob of a pendulum, angle from scipy's integrator: no force across the rod, g cos + w^2 L along, to 0.01."""
     from scipy.integrate import solve_ivp
 
     length = 0.8
