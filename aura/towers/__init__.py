@@ -1,0 +1,7 @@
+"""Towers: the encoder of each kind of stream."""
+
+from aura.towers.build import TowerConfig, build_tower
+from aura.towers.output import TowerOutput
+from aura.towers.tower import Tower
+
+__all__ = ["Tower", "TowerConfig", "TowerOutput", "build_tower"]

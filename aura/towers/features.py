@@ -1,0 +1,119 @@
+"""From the values of a stream to the channels that a tower sees."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from aura.data.batch import Stream
+
+GRAVITY = 9.81  # m/s^2: the accelerometer's unit inside the towers
+World = Literal["none", "start", "mean"]
+
+
+def imu_channels(world: World, norms: bool) -> int:
+    """Number of channels that `imu_features` gives."""
+    return 6 + (2 if norms else 0) + (6 if world != "none" else 0) + 2
+
+
+def imu_features(stream: Stream, rate_hz: float, world: World, norms: bool) -> Tensor:
+    """Channels (B, S, C, T) of an IMU stream.
+
+    Specific force in units of g and angular velocity in rad/s; with `norms` the length of each; with `world` the
+    acceleration without gravity and the angular velocity in a frame with z up and x along the heading at the start
+    (6 channels, see `world_motion`); at last, for each of the two instruments, 1 where it was measured and 0 where not.
+    What was not measured is zero in every channel that needs it.
+    """
+    values, known = _known(stream)
+    acc, gyro = values[..., :3], values[..., 3:]
+    has_acc, has_gyro = known[..., :3].all(-1, keepdim=True), known[..., 3:].all(-1, keepdim=True)
+    parts = [acc / GRAVITY, gyro]
+    if norms:
+        parts += [acc.norm(dim=-1, keepdim=True) / GRAVITY, gyro.norm(dim=-1, keepdim=True)]
+    if world != "none":
+        both = has_acc & has_gyro
+        force, rate = world_motion(acc, gyro, both[..., 0], 1.0 / rate_hz, world)
+        parts += [torch.where(both, force / GRAVITY, 0.0), torch.where(both, rate, 0.0)]
+    parts += [has_acc.to(values.dtype), has_gyro.to(values.dtype)]
+    return torch.cat(parts, dim=-1).transpose(-1, -2)
+
+
+def _known(stream: Stream) -> tuple[Tensor, Tensor]:
+    """Values (B, S, T, 6) with zeros where nothing was measured, and that mask."""
+    known = stream.valid[..., None].expand_as(stream.values)
+    if stream.sensor_mask is not None:
+        known = known & stream.sensor_mask[:, :, None, None]
+    if stream.channel_mask is not None:
+        known = known & stream.channel_mask[:, :, None]
+    return torch.where(known, stream.values, 0.0), known
+
+
+def world_motion(acc: Tensor, gyro: Tensor, valid: Tensor, step_s: float, world: World) -> tuple[Tensor, Tensor]:
+    """Acceleration without gravity (m/s^2) and angular velocity (rad/s), both (..., T, 3), in a frame with z up.
+
+    acc, gyro (..., T, 3) in the sensor's frame, valid (..., T). Orientation is the integral of the gyroscope from the
+    first item. Gravity is the mean specific force, in the frame of the first item, over the first 0.2 s (`start`: right
+    if the sensor is at rest there) or over the whole window (`mean`: the mean acceleration of a window is small).
+    The x axis is the heading of the sensor's z axis at the start (of its x axis where z is near the vertical).
+    """
+    turn = integrate(gyro, step_s)
+    force = rotate(turn, acc)
+    weight = valid.to(acc.dtype)
+    if world == "start":
+        count = max(1, round(0.2 / step_s))
+        weight = weight * (weight.cumsum(-1) <= count)
+    gravity = (force * weight[..., None]).sum(-2) / weight.sum(-1, keepdim=True).clamp(min=1)
+    up = torch.nn.functional.normalize(gravity, dim=-1, eps=1e-6)
+    frame = up_frame(up)
+    turned = (force - gravity[..., None, :]) @ frame.transpose(-1, -2)
+    return turned, rotate(turn, gyro) @ frame.transpose(-1, -2)
+
+
+def up_frame(up: Tensor) -> Tensor:
+    """Rows x, y, z (..., 3, 3) of the frame with z = `up` (..., 3): `frame @ v` gives v's coordinates in it."""
+    axes = torch.eye(3, dtype=up.dtype, device=up.device)
+    steep = up[..., 2:].abs() > 0.95
+    ahead = torch.where(steep, axes[0], axes[2])
+    ahead = torch.nn.functional.normalize(ahead - (ahead * up).sum(-1, keepdim=True) * up, dim=-1, eps=1e-6)
+    return torch.stack([ahead, torch.linalg.cross(up, ahead), up], dim=-2)
+
+
+def integrate(gyro: Tensor, step_s: float) -> Tensor:
+    """Quaternions (..., T, 4), w x y z: from the sensor's frame at each item to its frame at the first.
+
+    gyro (..., T, 3) in rad/s; between two items the mean of their rates. A prefix product of the steps' quaternions by
+    doubling: log2(T) products of whole windows instead of T of single items.
+    """
+    middle = (gyro[..., 1:, :] + gyro[..., :-1, :]) / 2
+    half = torch.nn.functional.pad(middle, (0, 0, 1, 0)) * (step_s / 2)
+    angle = half.norm(dim=-1, keepdim=True)
+    q = torch.cat([angle.cos(), half * torch.sinc(angle / torch.pi)], dim=-1)
+    shift = 1
+    while shift < q.shape[-2]:
+        q = torch.cat([q[..., :shift, :], multiply(q[..., :-shift, :], q[..., shift:, :])], dim=-2)
+        shift *= 2
+    return q / q.norm(dim=-1, keepdim=True)
+
+
+def multiply(p: Tensor, q: Tensor) -> Tensor:
+    """Hamilton product of quaternions (..., 4), w x y z."""
+    a, b, c, d = p.unbind(-1)
+    w, x, y, z = q.unbind(-1)
+    return torch.stack(
+        [
+            a * w - b * x - c * y - d * z,
+            a * x + b * w + c * z - d * y,
+            a * y - b * z + c * w + d * x,
+            a * z + b * y - c * x + d * w,
+        ],
+        dim=-1,
+    )
+
+
+def rotate(q: Tensor, v: Tensor) -> Tensor:
+    """Vectors (..., 3) turned by unit quaternions (..., 4)."""
+    u = q[..., 1:]
+    t = 2 * torch.linalg.cross(u, v)
+    return v + q[..., :1] * t + torch.linalg.cross(u, t)

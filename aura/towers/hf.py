@@ -1,0 +1,57 @@
+"""Models of transformers: from a folder, the hub, an installed package, or a configuration."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+
+def resolve(model: str) -> str:
+    """`package:NAME/FOLDER` is a folder inside an installed package; everything else stays as it is."""
+    if not model.startswith("package:"):
+        return model
+    package, _, folder = model.removeprefix("package:").partition("/")
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise RuntimeError(f"towers: {model!r} needs the package {package!r}, which is not installed")
+    path = Path(found.submodule_search_locations[0]) / folder
+    if not path.is_dir():
+        raise RuntimeError(f"towers: {model!r}: the package has no folder {folder!r}")
+    return str(path)
+
+
+def load_hf(model: str | dict[str, Any], pretrained: bool) -> Any:
+    """The encoder, without any dropout, so that a batch in parts gives what the whole batch gives.
+
+    model: local folder, hub name, `package:NAME/FOLDER`, or a configuration in place (`model_type` and what differs
+    from its defaults: random weights). RuntimeError where it cannot be had.
+    """
+    try:
+        if isinstance(model, dict):
+            values = dict(model)
+            config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+        else:
+            config = transformers.AutoConfig.from_pretrained(resolve(model))
+        for name in list(vars(config)):
+            if "dropout" in name or name.endswith("drop_path_rate"):
+                setattr(config, name, 0.0)
+        if isinstance(model, dict) or not pretrained:
+            return transformers.AutoModel.from_config(config, attn_implementation="sdpa")
+        return transformers.AutoModel.from_pretrained(resolve(model), config=config, attn_implementation="sdpa")
+    except KeyError as error:
+        raise ValueError(f"towers: a configuration of transformers in place needs `model_type`: {model}") from error
+    except OSError as error:
+        raise RuntimeError(
+            f"towers: the transformers model {model!r} could not be loaded ({error}). Without a network, copy its folder"
+            " here and give the path as `model`"
+        ) from error
+
+
+def set_hf_checkpointing(trunk: Any, on: bool) -> None:
+    if on:
+        trunk.gradient_checkpointing_enable({"use_reentrant": False})
+    else:
+        trunk.gradient_checkpointing_disable()

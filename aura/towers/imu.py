@@ -1,0 +1,88 @@
+"""The tower for inertial sensors."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import nn
+
+from aura.body.placements import PLACEMENTS
+from aura.data.batch import Stream
+from aura.data.config import ImuInput
+from aura.towers.features import World, imu_channels, imu_features
+from aura.towers.output import TowerOutput
+from aura.towers.stem import MomentBranch, Moments, Pool, Stem, token_mask, token_stride
+from aura.towers.tower import Tower, TowerSettings
+from aura.towers.transformer import Transformer, masked_mean
+
+# More rows than there are placements: names that are added later do not change the shape of a checkpoint.
+PLACEMENT_ROWS = 128
+
+
+class ImuTransformerConfig(TowerSettings):
+    """Transformer over short tokens of each sensor, then fusion over sensors and time."""
+
+    kind: Literal["imu_transformer"] = "imu_transformer"
+    width: int = Field(192, gt=0)
+    depth: int = Field(4, gt=0)
+    heads: int = Field(6, gt=0)
+    mlp_ratio: float = Field(4.0, gt=0)
+    stem: int = Field(48, gt=0, description="channels after the first convolution")
+    token_s: float = Field(0.2, gt=0)
+    world: World = Field(
+        "mean", description="channels in a frame with z up: gravity from the start or mean; none: without"
+    )
+    norms: bool = Field(True, description="the lengths of force and rate as channels")
+    placements: bool = Field(True, description="tell the tower where each sensor is worn")
+    pool: Literal["mean", "attention"] = "mean"
+    moments: Moments | None = None
+
+
+class ImuTransformer(Tower):
+    """One encoder shared by all sensors; a row's embedding pools the tokens of all its sensors and times."""
+
+    def __init__(self, config: ImuTransformerConfig, input: ImuInput, seconds: float) -> None:
+        super().__init__()
+        assert len(PLACEMENTS) <= PLACEMENT_ROWS
+        self.config, self.rate_hz, self.width = config, input.rate_hz, config.width
+        self.stride, tokens = token_stride(config.token_s, input.rate_hz, seconds)
+        channels = imu_channels(config.world, config.norms)
+        self.stem = Stem(channels, config.width, self.stride, config.stem)
+        self.placement = nn.Embedding(PLACEMENT_ROWS, config.width) if config.placements else None
+        if self.placement is not None:
+            nn.init.normal_(self.placement.weight, std=0.02)
+        self.transformer = Transformer(config.width, config.depth, config.heads, config.mlp_ratio)
+        self.pool = Pool(config.width, config.heads) if config.pool == "attention" else None
+        self.branch = MomentBranch(config.moments, channels, self.stride) if config.moments else None
+        if config.moments:
+            self.moments_shape = (tokens, config.moments.width)
+
+    def forward(self, stream: Stream) -> TowerOutput:
+        """values (B, S, T, 6) -> pooled (B, W), tokens (B, S, N, W), moments (B, N, M)."""
+        b, s = stream.values.shape[:2]
+        x = imu_features(stream, self.rate_hz, self.config.world, self.config.norms).flatten(0, 1)
+        valid = stream.valid if stream.sensor_mask is None else stream.valid & stream.sensor_mask[:, :, None]
+        mask = token_mask(valid, self.stride)  # (B, S, N)
+        tokens = self.stem(x)
+        if self.placement is not None and stream.placement is not None:
+            tokens = tokens + self.placement(stream.placement.flatten())[:, None]
+        tokens = self.transformer(tokens, mask.flatten(0, 1)).unflatten(0, (b, s))
+        if self.pool is None:
+            pooled = masked_mean(tokens, mask, (1, 2))
+        else:
+            pooled = self.pool(tokens.flatten(1, 2), mask.flatten(1, 2))
+        moments = None
+        if self.branch is not None:
+            each = self.branch(x, mask.flatten(0, 1)).unflatten(0, (b, s))
+            moments = masked_mean(each, mask, 1)
+        return TowerOutput(pooled, tokens, mask, moments)
+
+    def blocks(self) -> list[nn.Module]:
+        return list(self.transformer.blocks)
+
+    def head(self) -> list[nn.Module | nn.Parameter]:
+        return [m for m in (self.transformer.norm, self.pool) if m is not None]
+
+    def set_checkpointing(self, on: bool) -> None:
+        self.transformer.checkpointing = on

@@ -1,0 +1,54 @@
+"""The base of all towers: what the model, the tuning and the checkpoints need of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+from torch import nn
+
+from aura.data.batch import Stream
+from aura.data.config import Config
+from aura.towers.output import TowerOutput
+from aura.towers.tuning import Full, Tuning
+
+
+class TowerSettings(Config):
+    """What every tower's configuration has."""
+
+    projection: Literal["linear", "none"] = Field("linear", description="into the shared space; none: as wide as it")
+    tuning: Tuning = Full()
+    checkpointing: bool = Field(False, description="gradient checkpointing: less memory, more time, same result")
+
+
+class Tower(nn.Module):
+    """A stream of a batch to one embedding a row, and tokens in time.
+
+    width           of `TowerOutput.pooled` and `tokens`
+    moments_shape   (N, M) of `TowerOutput.moments`, None for a tower without the shallow branch
+    """
+
+    width: int
+    moments_shape: tuple[int, int] | None = None
+    frozen: bool = False
+    lora_targets: tuple[str, ...] = ("qkv", "out", "up", "down")
+
+    def forward(self, stream: Stream) -> TowerOutput:
+        raise NotImplementedError
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """Layers from input to output, as `last n layers` counts them."""
+        raise NotImplementedError
+
+    def head(self) -> Sequence[nn.Module | nn.Parameter]:
+        """What follows the last layer: trained together with it."""
+        raise NotImplementedError
+
+    def set_checkpointing(self, on: bool) -> None:
+        """Recomputes the layers' activations in the backward pass, or keeps them."""
+        raise NotImplementedError
+
+    def train(self, mode: bool = True) -> Tower:
+        """A frozen tower stays in evaluation mode: no dropout, no moving statistics."""
+        return super().train(mode and not self.frozen)
