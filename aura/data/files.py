@@ -1,0 +1,67 @@
+"""Files that are whole or absent, and the tar blocks of a shard."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+END_OF_TAR = bytes(2 * tarfile.BLOCKSIZE)
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that gets its name only when the block ends well: flushed to disk, then renamed.
+
+    A full disk is an OSError that says what to do; nothing of the file stays.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(error.errno, f"disk full while writing {path}; free space there and start again") from error
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames inside a folder last through a crash."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: object, *, indent: int | None = 1) -> str:
+    """Writes JSON atomically and gives the SHA-256 of the file's bytes."""
+    data = (json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n").encode()
+    with atomic(path) as file:
+        file.write(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tar_member(name: str, data: bytes) -> tuple[bytes, int]:
+    """The blocks of one file of a tar, and where its data begins in them. No time, no owner: same input, same bytes."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = len(data), 0o644, 0
+    header = info.tobuf(tarfile.GNU_FORMAT)
+    return header + data + bytes(-len(data) % tarfile.BLOCKSIZE), len(header)

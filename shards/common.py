@@ -1,0 +1,153 @@
+"""What converters share: recordings in, a folder of shards out, in parallel, able to go on after a stop."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from aura.data.files import sync_folder
+from aura.data.sample import Sample
+from aura.data.writer import (
+    MANIFEST,
+    PARTS,
+    SHARD_BYTES,
+    Dropped,
+    ShardError,
+    assemble,
+    open_parts,
+    part_path,
+    write_part,
+)
+
+SamplesOf = Callable[[Any], Iterable["tuple[str, Sample] | Dropped"]]
+
+
+def convert(
+    name: str,
+    recordings: Sequence[Any],
+    samples_of: SamplesOf,
+    out: str | Path,
+    *,
+    workers: int = 1,
+    resume: bool = False,
+    card: str = "",
+    arguments: dict | None = None,
+    version: str = "1",
+    shard_bytes: int = SHARD_BYTES,
+) -> dict:
+    """Converts recordings to a folder of shards and gives its manifest.
+
+    recordings    picklable items, each a string (its id) or with an attribute `id`; the order does not matter
+    samples_of    from a recording to its (split, Sample), and `Dropped` for what is left out; a function of a module or
+                  a partial of one, since workers run it
+    arguments     what decides the result, for the manifest: neither workers nor resume, and no path of this machine
+    version       of the converter: a resumed conversion must have the same name, version and arguments
+
+    The bytes of the folder are the same at any number of workers. Raises ShardError, naming the recording, where a
+    recording fails: finished recordings stay in OUT/.parts, and `resume` goes on from them.
+    """
+    out = Path(out)
+    job = {"name": name, "version": version, "arguments": arguments or {}}
+    ids = [recording_id(recording) for recording in recordings]
+    twice = sorted({i for i in ids if ids.count(i) > 1}) if len(set(ids)) < len(ids) else []
+    if twice:
+        raise ShardError(f"{name}: recordings with the same id: {', '.join(twice[:5])}")
+    if resume and (out / MANIFEST).exists():
+        shutil.rmtree(out / PARTS, ignore_errors=True)  # left by a stop just before the end
+    folder, lock = open_parts(out, job, resume=resume)
+    try:
+        todo = [r for r, i in zip(recordings, ids) if not part_path(folder, i).exists()]
+        with tqdm(total=len(ids), initial=len(ids) - len(todo), desc=name, unit="recording") as bar:
+            if workers <= 1:
+                for recording in todo:
+                    _convert_one(samples_of, folder, recording)
+                    bar.update()
+                _drop_strangers(folder, ids)
+                manifest = assemble(out, job, card=card, shard_bytes=shard_bytes)
+            else:
+                # Not fork: the parent may hold threads (of torch, of BLAS) that a forked child would wait for.
+                context = multiprocessing.get_context("spawn")
+                with ProcessPoolExecutor(workers, mp_context=context) as pool:
+                    _convert_all(pool, samples_of, folder, todo, bar)
+                    _drop_strangers(folder, ids)
+                    manifest = assemble(out, job, card=card, shard_bytes=shard_bytes, parallel=pool.map)
+    finally:
+        lock.close()
+    print(summary(out, manifest))
+    return manifest
+
+
+def recording_id(recording: Any) -> str:
+    """The id of an item of `convert`: itself, or its attribute `id`."""
+    found = recording if isinstance(recording, str) else getattr(recording, "id", None)
+    if not isinstance(found, str) or not found:
+        raise ShardError(f"recording {recording!r} has no id: give a string, or an object with an attribute id")
+    return found
+
+
+def _convert_all(pool: ProcessPoolExecutor, samples_of: SamplesOf, folder: Path, todo: list, bar: tqdm) -> None:
+    futures = {pool.submit(_convert_one, samples_of, folder, recording): recording for recording in todo}
+    try:
+        for future in as_completed(futures):
+            future.result()
+            bar.update()
+    except BrokenProcessPool as error:
+        raise ShardError(
+            "a worker died, most likely for want of memory; use fewer workers, and resume to keep what is done"
+        ) from error
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _convert_one(samples_of: SamplesOf, folder: Path, recording: Any) -> None:
+    try:
+        write_part(folder, recording_id(recording), samples_of(recording))
+    except OSError:
+        raise  # a full disk or an unreadable file says where itself
+    except Exception as error:
+        raise ShardError(f"recording {recording_id(recording)!r}: {type(error).__name__}: {error}") from error
+
+
+def _drop_strangers(folder: Path, ids: list[str]) -> None:
+    """Removes parts of recordings that this conversion does not have: those of a resumed job with another source."""
+    wanted = {part_path(folder, i).name for i in ids} | {"job.json"}
+    for path in folder.glob("*.json"):
+        if path.name not in wanted:
+            path.unlink()
+    sync_folder(folder)
+
+
+def summary(out: Path, manifest: dict) -> str:
+    """A table of what a folder holds."""
+    lines = [
+        f"{out}: {manifest['name']}",
+        f"{'split':8}{'samples':>9}{'hours':>9}{'subjects':>10}{'shards':>8}{'MB':>10}  streams",
+    ]
+    for name, split in manifest["splits"].items():
+        megabytes = sum(shard["bytes"] for shard in split["shards"]) / 1e6
+        streams = ", ".join(f"{stream} {total['samples']}" for stream, total in split["streams"].items())
+        counts = f"{split['samples']:>9}{split['seconds'] / 3600:>9.3f}{len(split['subjects']):>10}"
+        lines.append(f"{name:8}{counts}{len(split['shards']):>8}{megabytes:>10.1f}  {streams}")
+    for reason, dropped in manifest["dropped"].items():
+        lines.append(f"dropped: {reason}: {dropped['count']} ({dropped['seconds']:g} s)")
+    return "\n".join(lines)
+
+
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The command line that all converters share: `python -m shards.NAME --source DIR --out DIR ...`."""
+    made = argparse.ArgumentParser(prog=f"python -m shards.{name}", description=description)
+    made.add_argument("--source", type=Path, help="the data as its publisher ships it, archives included")
+    made.add_argument("--out", type=Path, required=True, help="folder of shards to write")
+    made.add_argument("--limit", type=int, help="convert only the first recordings")
+    made.add_argument("--workers", type=int, default=1, help="processes; the result is the same for any number")
+    made.add_argument("--resume", action="store_true", help="go on with a conversion that was stopped")
+    return made
