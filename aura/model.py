@@ -52,9 +52,7 @@ class AuraModel(nn.Module):
         super().__init__()
         self.precision = precision
         self.pairs = tuple(objective.pairs)
-        timed = {
-            side for name, pair in objective.pairs.items() if pair.space == "moments" for side in name.split(":")
-        }
+        timed = {side for name, pair in objective.pairs.items() if pair.space == "moments" for side in name.split(":")}
         self.towers = nn.ModuleDict()
         self.heads = nn.ModuleDict()
         for stream, config in towers.items():
@@ -74,22 +72,27 @@ class AuraModel(nn.Module):
             sigmoid=objective.loss == "sigmoid",
         )
 
-    def train(self, mode: bool = True) -> AuraModel:
-        super().train(mode)
-        return self
-
     def forward(self, batch: Batch) -> Embeddings:
         pooled, moments, present = {}, {}, {}
         for name, tower in self.towers.items():
             stream = batch.streams[name]
             output, rows = run_tower(tower, stream, self.precision)
             present[name] = stream.present
-            pooled[name] = scatter(F.normalize(self.heads[name](output.pooled.float()), dim=-1), rows, stream.present)
+            pooled[name] = scatter(self.project(name, output.pooled), rows, stream.present)
             if output.moments is not None:
                 flat = F.normalize(output.moments.float().flatten(1), dim=-1)
                 moments[name] = scatter(flat, rows, stream.present)
         log_scale, bias = self.temperature()
         return Embeddings(pooled, moments, present, log_scale, bias)
+
+    def project(self, stream: str, pooled: Tensor) -> Tensor:
+        """A tower's output (B, W) to unit vectors (B, D) of the shared space, in float32."""
+        return F.normalize(self.heads[stream](pooled.float()), dim=-1)
+
+    def embed_stream(self, name: str, stream: Stream) -> Tensor:
+        """Unit vectors (B, D) of one stream alone; zeros at rows that are not present."""
+        output, rows = run_tower(self.towers[name], stream, self.precision)
+        return scatter(self.project(name, output.pooled), rows, stream.present)
 
 
 def make_head(projection: str, width: int, embedding: int, stream: str) -> nn.Module:
@@ -109,7 +112,9 @@ def check_moments(objective: Objective, towers: nn.ModuleDict) -> None:
         if pair.space == "moments":
             a, b = (towers[side].moments_shape for side in name.split(":"))
             if a != b:
-                raise ValueError(f"pair {name}: maps of {a} and {b} (moments, width); give both towers the same token_s")
+                raise ValueError(
+                    f"pair {name}: maps of {a} and {b} (moments, width); give both towers the same token_s"
+                )
 
 
 def run_tower(tower: nn.Module, stream: Stream, precision: str) -> tuple[NamedTuple, Tensor]:

@@ -28,15 +28,20 @@ class Optimizer(Config):
 
 
 class Train(Config):
-    steps: int = Field(gt=0)
+    steps: int = Field(gt=0, description="updates of the parameters")
+    optimizer: Optimizer = Optimizer()
     batch: int = Field(gt=1, description="rows contrasted together, over all ranks")
-    chunk: int | None = Field(None, gt=0, description="rows of one forward on a rank; changes memory and time, not the result")
+    chunk: int | None = Field(
+        None, gt=0, description="rows of one forward on a rank; changes memory and time, not the result"
+    )
     accumulate: int = Field(1, ge=1, description="batches summed into one update: another loss than a bigger batch")
     warmup: int = Field(0, ge=0, description="steps of linear warm-up")
     schedule: Literal["cosine", "constant"] = "cosine"
     min_lr: float = Field(0.01, ge=0, le=1, description="end of the cosine, as a share of the learning rate")
     clip: float | None = Field(1.0, gt=0, description="bound of the gradient's norm; null: none")
-    precision: Literal["no", "bf16"] = Field("no", description="bf16: autocast around the towers; parameters stay float32")
+    precision: Literal["no", "bf16"] = Field(
+        "no", description="bf16: autocast around the towers; parameters stay float32"
+    )
     compile: bool = Field(False, description="torch.compile of the towers")
 
 
@@ -44,6 +49,7 @@ class Eval(Config):
     every: int = Field(0, ge=0, description="steps between evaluations; 0: at the end only")
     pool: int = Field(512, ge=2, description="windows of one retrieval gallery")
     batch: int = Field(64, ge=1, description="windows of one forward on a rank")
+    prompts: str | None = Field(None, description="file of zero-shot classes in words; default: the label's own values")
 
 
 class Checkpoint(Config):
@@ -93,7 +99,9 @@ class Recipe(Config):
         for section, keys in (("inputs", self.inputs), ("towers", self.towers)):
             for stream in needed:
                 if stream not in keys:
-                    raise ValueError(f"objective.pairs names the stream {stream!r}, which {section} lacks: {sorted(keys)}")
+                    raise ValueError(
+                        f"objective.pairs names the stream {stream!r}, which {section} lacks: {sorted(keys)}"
+                    )
             for stream in keys:
                 if stream not in needed:
                     raise ValueError(f"{section}.{stream}: no pair of objective.pairs uses this stream")
@@ -182,7 +190,9 @@ def _known_keys(location: list) -> list[str]:
     annotation: Any = Recipe
     for part in location:
         choices = [c for c in _choices(annotation) if isinstance(c, type) and issubclass(c, BaseModel)]
-        tagged = [c for c in choices if "kind" in c.model_fields and part in get_args(c.model_fields["kind"].annotation)]
+        tagged = [
+            c for c in choices if "kind" in c.model_fields and part in get_args(c.model_fields["kind"].annotation)
+        ]
         fields = [c.model_fields[part].annotation for c in choices if part in c.model_fields]
         if tagged:
             annotation = tagged[0]

@@ -74,7 +74,9 @@ class RunDir:
             lock.seek(0)
             holder = lock.read().strip() or "another process"
             lock.close()
-            raise RunError(f"run directory {self.path} is in use by {holder}; wait for it or use another run_dir") from None
+            raise RunError(
+                f"run directory {self.path} is in use by {holder}; wait for it or use another run_dir"
+            ) from None
         lock.truncate(0)
         lock.write(f"host {platform.node()}, pid {os.getpid()}\n")
         lock.flush()
@@ -136,7 +138,17 @@ def read_metrics(path: Path, until: int | None = None) -> list[tuple[str, dict[s
 
 def environment(shards: dict[str, str]) -> dict[str, Any]:
     """Versions, the git commit of the working directory, and the hashes of the shards' manifests."""
-    packages = ("aura", "torch", "accelerate", "deepspeed", "transformers", "open-clip-torch", "webdataset", "numpy", "av")
+    packages = (
+        "aura",
+        "torch",
+        "accelerate",
+        "deepspeed",
+        "transformers",
+        "open-clip-torch",
+        "webdataset",
+        "numpy",
+        "av",
+    )
     versions = {}
     for name in packages:
         try:

@@ -12,13 +12,13 @@ from torch import Tensor
 from aura.data.batch import Batch
 from aura.model import Embeddings
 
-LossOf = Callable[[Embeddings], tuple[Tensor, dict[str, Any]]]
+LossOf = Callable[[Embeddings], tuple[Tensor, dict[str, float]]]
 
 
 def forward_backward(
     accelerator: Any, model: torch.nn.Module, batch: Batch, loss_of: LossOf, chunk: int | None, share: float, last: bool
-) -> tuple[Tensor, dict[str, Any]]:
-    """Adds this rank's gradient of the batch's loss to the model; returns its part of the loss, and the statistics.
+) -> dict[str, float]:
+    """Adds this rank's gradient of the batch's loss to the model; returns the statistics of the whole batch.
 
     `loss_of` gives this rank's part of a loss that is a sum over ranks. `share` is 1 / train.accumulate; `last` says
     that the update follows. Under DeepSpeed the update happens in here, when `last` is true.
@@ -30,7 +30,7 @@ def forward_backward(
         with gradient_sync(accelerator, model, last):
             loss, stats = loss_of(model(batch))
             accelerator.backward(loss * factor)
-        return loss.detach(), stats
+        return stats
 
     states, outputs = [], []
     for part in parts:
@@ -55,7 +55,7 @@ def forward_backward(
                 surrogate = surrogate + (getattr(out, name) * (of["", name] * float(final))).sum()
             accelerator.backward(surrogate)
         start += len(part)
-    return loss.detach(), stats
+    return stats
 
 
 def split(batch: Batch, chunk: int | None) -> list[Batch]:

@@ -1,0 +1,174 @@
+"""Evaluation of a model on held-out windows: every ordered pair by retrieval, every stream by text prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aura.data.batch import Batch, Stream
+from aura.model import joined
+from aura.objectives.config import Objective
+from aura.tasks.retrieval import retrieval
+from aura.tasks.zeroshot import Prompts, class_embeddings, default_prompts, zeroshot
+
+
+@dataclass
+class Embedded:
+    """Windows as embeddings: one row a window, of all ranks, in the order of the index.
+
+    sides      (space, name of a pair's side) -> (N, D) embeddings of unit norm, zeros where absent
+    present    name of a side -> (N,) bool
+    """
+
+    sides: dict[tuple[str, str], Tensor]
+    present: dict[str, Tensor]
+    start_s: np.ndarray
+    span_s: np.ndarray
+    recordings: np.ndarray
+    texts: np.ndarray
+    labels: list[dict[str, str]]
+
+
+def embed_windows(
+    reader: Iterable[Batch],
+    model: torch.nn.Module,
+    accelerator: Any,
+    objective: Objective,
+    stop: Callable[[Any], str] = lambda accelerator: "",
+) -> tuple[Embedded | None, str]:
+    """Embeds all windows of a reader, on all ranks together. Also returns why it ended early, or ""."""
+    wanted = {(pair.space, side) for name, pair in objective.pairs.items() for side in name.split(":")}
+    wanted |= {("pooled", side) for _, side in wanted}
+    tensors: dict[Any, list[Tensor]] = {}
+    rows: list[tuple] = []
+    model.eval()
+    for batch in reader:
+        with torch.no_grad():
+            output = model(batch.to(accelerator.device))
+        for space, side in wanted:
+            values, present = joined(output, side, space)
+            tensors.setdefault((space, side), []).append(values.cpu())
+            tensors.setdefault(side, []).append(present.cpu())
+        numbers = zip(batch.row.tolist(), batch.weight.tolist(), batch.start_s.tolist(), batch.span_s.tolist())
+        rows += [(*n, *rest) for n, *rest in zip(numbers, batch.recordings, batch.texts, batch.labels)]
+        reason = stop(accelerator)
+        if reason:
+            return None, reason
+    mine = ({key: torch.cat(parts) for key, parts in tensors.items()}, rows)
+    everyone: list[Any] = [mine]
+    if accelerator.num_processes > 1:
+        everyone = [None] * accelerator.num_processes
+        torch.distributed.all_gather_object(everyone, mine)
+    return _assemble(everyone), ""
+
+
+def _assemble(parts: list[tuple[dict, list[tuple]]]) -> Embedded:
+    rows = [row for _, part in parts for row in part]
+    number = np.array([row[0] for row in rows])
+    kept = np.array([row[1] for row in rows]) > 0
+    order = np.flatnonzero(kept)[np.argsort(number[kept], kind="stable")]
+    tensors = {key: torch.cat([part[0][key] for part in parts])[torch.from_numpy(order)] for key in parts[0][0]}
+    columns = list(zip(*(rows[i] for i in order)))
+    return Embedded(
+        sides={key: value for key, value in tensors.items() if isinstance(key, tuple)},
+        present={key: value for key, value in tensors.items() if isinstance(key, str)},
+        start_s=np.array(columns[2]),
+        span_s=np.array(columns[3]),
+        recordings=np.array(columns[4]),
+        texts=np.array(columns[5]),
+        labels=list(columns[6]),
+    )
+
+
+def evaluate(
+    reader: Iterable[Batch],
+    model: torch.nn.Module,
+    accelerator: Any,
+    objective: Objective,
+    prompts: Prompts | None,
+    tokenize: Callable[[list[str]], Tensor] | None,
+    stop: Callable[[Any], str] = lambda accelerator: "",
+) -> tuple[dict[str, float], str]:
+    """Metrics of all pairs, both orders, and of text prompts; all ranks call it and get the same. Keys as in design:
+    `retrieval/<a>:<b>/R@1`, `zeroshot/<stream>/accuracy`. Also returns why it ended early, or ""."""
+    embedded, reason = embed_windows(reader, model, accelerator, objective, stop)
+    if embedded is None:
+        return {}, reason
+    metrics: dict[str, float] = {}
+    for name, pair in objective.pairs.items():
+        a, b = name.split(":")
+        for query, gallery in ((a, b), (b, a)):
+            result = pair_retrieval(embedded, query, gallery, pair.space, objective)
+            if result is not None:
+                metrics |= {f"retrieval/{query}:{gallery}/{key}": value for key, value in result.items()}
+    if tokenize is not None and "text" in objective.streams:
+        classes = label_classes(embedded, prompts)
+        if classes is not None:
+            text = class_embeddings(classes, lambda words: embed_texts(model, tokenize(words), accelerator.device))
+            for side in sorted(embedded.present):
+                result = side_zeroshot(embedded, side, classes, text.cpu())
+                if side != "text" and result is not None:
+                    metrics |= {f"zeroshot/{side}/{key}": value for key, value in result.items()}
+    return metrics, ""
+
+
+def pair_retrieval(
+    embedded: Embedded, query: str, gallery: str, space: str, objective: Objective
+) -> dict[str, float] | None:
+    """Retrieval among the windows that have both streams; None where fewer than two have."""
+    both = (embedded.present[query] & embedded.present[gallery]).numpy()
+    if both.sum() < 2:
+        return None
+    queries, answers = (embedded.sides[space, side][torch.from_numpy(both)] for side in (query, gallery))
+    start, end = embedded.start_s[both], embedded.start_s[both] + embedded.span_s[both]
+    recording = np.unique(embedded.recordings[both], return_inverse=True)[1]
+    meaning = None
+    if "text" in (query, gallery):
+        if objective.same_text == "string":
+            words = embedded.texts[both]
+        else:
+            label = objective.same_text.removeprefix("label:")
+            words = np.array([values.get(label, "") for values in np.array(embedded.labels, dtype=object)[both]])
+        meaning = np.unique(words, return_inverse=True)[1]
+
+    def right(rows: slice) -> Tensor:
+        same = recording[rows, None] == recording[None, :]
+        out = same & (start[rows, None] < end[None, :]) & (start[None, :] < end[rows, None])
+        if meaning is not None:
+            out |= meaning[rows, None] == meaning[None, :]
+        return torch.from_numpy(out)
+
+    return retrieval(queries, answers, right)
+
+
+def label_classes(embedded: Embedded, prompts: Prompts | None) -> Prompts | None:
+    """The given prompts, or the values of the label `activity` among the windows; None where there are under two."""
+    if prompts is not None:
+        return prompts
+    values = {labels["activity"] for labels in embedded.labels if labels.get("activity")}
+    return default_prompts(values) if len(values) >= 2 else None
+
+
+def side_zeroshot(embedded: Embedded, side: str, classes: Prompts, text: Tensor) -> dict[str, float] | None:
+    """Zero-shot classification of the windows that have the stream and the label; None where there are none."""
+    names = list(classes.classes)
+    truth = [labels.get(classes.label, "") for labels in embedded.labels]
+    rows = [i for i, name in enumerate(truth) if name and bool(embedded.present[side][i])]
+    if not rows:
+        return None
+    return zeroshot(embedded.sides["pooled", side][rows], text, [truth[i] for i in rows], names)
+
+
+def embed_texts(model: torch.nn.Module, tokens: Tensor, device: torch.device) -> Tensor:
+    """(n, D) text embeddings of unit norm. Every rank calls it with the same words, through the prepared model."""
+    module = getattr(model, "module", model)
+    n = len(tokens)
+    present = torch.ones(n, dtype=torch.bool, device=device)
+    text = Stream(values=tokens.to(device), present=present, valid=torch.ones_like(tokens, dtype=torch.bool).to(device))
+    with torch.no_grad():
+        return module.embed_stream("text", text)

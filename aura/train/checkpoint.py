@@ -1,0 +1,264 @@
+"""Checkpoints: whole folders or none, readable by any number of ranks and any ZeRO stage.
+
+checkpoints/step_00000500/
+    towers/<stream>.safetensors    the tower and its projection
+    shared.safetensors             temperatures and biases
+    optimizer.safetensors          <state>/<parameter name>
+    random-00000.safetensors       random state of each rank
+    recipe.yaml
+    state.json                     step, position of the reader, ranks, metrics; sizes of all files
+checkpoints/latest                 name of the newest one
+checkpoints/best                   name of the best one
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from aura.train.optim import load_optimizer_state, optimizer_state
+from aura.train.recipe import Recipe, to_yaml
+from aura.train.rundir import RunError, sync_folder, write_atomic
+
+FORMAT = "aura-checkpoint/1"
+
+
+@dataclass
+class State:
+    """Where a run stands: steps (updates) done, position of the reader, metrics of the evaluation at this step."""
+
+    step: int
+    position: dict[str, Any]
+    metrics: dict[str, float]
+
+
+def save(
+    folder: Path, state: State, recipe: Recipe, accelerator: Any, model: nn.Module, optimizer: Any, keep: int
+) -> Path:
+    """Writes `folder`/step_N and points `latest` to it. Every rank calls it. Raises RunError on all ranks if one failed."""
+    module = accelerator.unwrap_model(model)
+    name = f"step_{state.step:08d}"
+    temporary = folder / f".writing-{name}"
+    main = accelerator.is_main_process
+    fault = ""
+    if main:
+        fault = _attempt(lambda: _empty_folder(temporary))
+    _agree(accelerator, fault, folder)
+
+    weights = {f"towers/{stream}": _tower_state(module, stream) for stream in module.towers}
+    weights["shared"] = _whole(dict(module.temperature.named_parameters()))
+    moments = optimizer_state(module, optimizer)
+    rank = accelerator.process_index
+    fault = _attempt(lambda: save_file(_random_state(), temporary / f"random-{rank:05d}.safetensors"))
+    if main and not fault:
+
+        def write() -> None:
+            for part, tensors in weights.items():
+                save_file(tensors, temporary / f"{part}.safetensors")
+            save_file(moments, temporary / "optimizer.safetensors")
+            (temporary / "recipe.yaml").write_text(to_yaml(recipe))
+
+        fault = _attempt(write)
+    _agree(accelerator, fault, folder, temporary)
+    if main:
+        fault = _attempt(lambda: _finish(folder, temporary, name, state, accelerator.num_processes))
+    _agree(accelerator, fault, folder, temporary)
+    if main:
+        _prune(folder, keep)
+    accelerator.wait_for_everyone()
+    return folder / name
+
+
+def _attempt(action: Any) -> str:
+    try:
+        action()
+    except (OSError, SafetensorError) as error:
+        return str(error) or type(error).__name__
+    return ""
+
+
+def _agree(accelerator: Any, fault: str, folder: Path, temporary: Path | None = None) -> None:
+    """All ranks raise if one of them failed, so that none waits for the others."""
+    failed = torch.tensor([1.0 if fault else 0.0], device=accelerator.device)
+    if accelerator.reduce(failed, "sum").item() == 0:
+        return
+    if temporary is not None and accelerator.is_main_process:
+        shutil.rmtree(temporary, ignore_errors=True)
+    why = fault or "another rank could not write; see its message"
+    raise RunError(
+        f"no checkpoint written in {folder}: {why}. The last whole checkpoint stands; make room and start again."
+    )
+
+
+def _empty_folder(path: Path) -> None:
+    if path.exists():
+        shutil.rmtree(path)
+    (path / "towers").mkdir(parents=True)
+
+
+def _finish(folder: Path, temporary: Path, name: str, state: State, ranks: int) -> None:
+    files = sorted(p for p in temporary.rglob("*") if p.is_file())
+    sizes = {str(p.relative_to(temporary)): p.stat().st_size for p in files}
+    value = {"format": FORMAT, "ranks": ranks, "files": sizes} | vars(state)
+    write_atomic(temporary / "state.json", json.dumps(value, indent=1) + "\n")
+    for path in files:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    for inner in (temporary / "towers", temporary):
+        sync_folder(inner)
+    final = folder / name
+    if final.exists():  # from a run that went on from an earlier checkpoint
+        shutil.rmtree(final)
+    os.rename(temporary, final)
+    sync_folder(folder)
+    write_atomic(folder / "latest", name + "\n")
+    best = best_checkpoint(folder)
+    if best is not None:
+        write_atomic(folder / "best", best.name + "\n")
+
+
+def _prune(folder: Path, keep: int) -> None:
+    """Deletes all but the last `keep` checkpoints and the best one, and what an interrupted save left."""
+    whole = whole_checkpoints(folder)
+    best = best_checkpoint(folder)
+    for path in whole[:-keep]:
+        if path != best:
+            shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(".writing-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """state.json of a checkpoint whose files are all there at full size, else None."""
+    try:
+        value = json.loads((path / "state.json").read_text())
+        complete = all((path / f).stat().st_size == size for f, size in value["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return value if complete and value.get("format") == FORMAT else None
+
+
+def whole_checkpoints(folder: Path) -> list[Path]:
+    """Whole checkpoints in order of step."""
+    return [p for p in sorted(folder.glob("step_*")) if read_state(p) is not None]
+
+
+def best_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint with the highest score (`metrics.score`, as the loop wrote it); None where none was evaluated."""
+    scored = [
+        (score, path)
+        for path in whole_checkpoints(folder)
+        if (score := (read_state(path) or {}).get("metrics", {}).get("score")) is not None
+    ]
+    return max(scored)[1] if scored else None
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """What `latest` names, if it is whole; else the newest whole one; None where there is none."""
+    try:
+        named = folder / (folder / "latest").read_text().strip()
+        if read_state(named) is not None:
+            return named
+    except OSError:
+        pass
+    whole = whole_checkpoints(folder)
+    return whole[-1] if whole else None
+
+
+def load_weights(path: Path, module: nn.Module, streams: list[str] | None = None) -> None:
+    """Fills a model (before it is prepared for training) from a checkpoint; `streams`: only these towers.
+
+    Raises RunError naming the file for one that is missing, damaged, or does not fit.
+    """
+    if read_state(path) is None:
+        raise RunError(f"{path} is not a whole checkpoint: its state.json is missing or names files that are not there")
+    for stream in module.towers if streams is None else streams:
+        file = path / "towers" / f"{stream}.safetensors"
+        tensors = _read(file)
+        for part, target in (("tower", module.towers[stream]), ("head", module.heads[stream])):
+            mine = {k.removeprefix(part + "."): v for k, v in tensors.items() if k.startswith(part + ".")}
+            _fit(target, mine, file)
+    _fit(module.temperature, _read(path / "shared.safetensors"), path / "shared.safetensors")
+
+
+def load_training(path: Path, accelerator: Any, model: nn.Module, optimizer: Any) -> State:
+    """Optimiser and random state of a checkpoint, into a prepared model. Every rank calls it."""
+    value = read_state(path)
+    if value is None:
+        raise RunError(f"{path} is not a whole checkpoint")
+    module = accelerator.unwrap_model(model)
+    try:
+        load_optimizer_state(module, optimizer, _read(path / "optimizer.safetensors"), value["step"])
+    except ValueError as error:
+        raise RunError(f"{path}: {error}") from error
+    rank = accelerator.process_index
+    if value["ranks"] == accelerator.num_processes:
+        _set_random_state(_read(path / f"random-{rank:05d}.safetensors"))
+    else:
+        accelerator.print(
+            f"checkpoint of {value['ranks']} ranks goes on with {accelerator.num_processes}: "
+            "order and learning rate are unchanged, random states are seeded anew"
+        )
+        torch.manual_seed(hash((value["step"], rank)))
+    return State(value["step"], value["position"], value["metrics"])
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def _fit(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
+    own = module.state_dict()
+    for name in sorted(own.keys() ^ tensors.keys()):
+        raise RunError(f"{file}: tensor {name!r} is {'missing' if name in own else 'unknown to this recipe'}")
+    for name, tensor in own.items():
+        if tensor.shape != tensors[name].shape:
+            raise RunError(
+                f"{file}: {name} has shape {tuple(tensors[name].shape)}, the recipe needs {tuple(tensor.shape)}"
+            )
+    module.load_state_dict(tensors)
+
+
+def _tower_state(module: nn.Module, stream: str) -> dict[str, Tensor]:
+    parts = {"tower": module.towers[stream], "head": module.heads[stream]}
+    named = {f"{part}.{n}": t for part, m in parts.items() for n, t in m.state_dict(keep_vars=True).items()}
+    return _whole(named)
+
+
+def _whole(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the host; ZeRO-3's parameters are gathered first, on all ranks together."""
+    sharded = [t for t in tensors.values() if hasattr(t, "ds_id")]
+    if sharded:
+        import deepspeed
+
+        gathered = deepspeed.zero.GatheredParameters(sharded)
+    else:
+        gathered = nullcontext()
+    with gathered:
+        return {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+
+
+def _random_state() -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _set_random_state(state: dict[str, Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

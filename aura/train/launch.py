@@ -1,0 +1,68 @@
+"""The accelerator of a run: one process, DDP or DeepSpeed, on GPUs or on CPUs."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any
+
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
+
+from aura.train.recipe import Recipe
+from aura.train.rundir import RunError
+
+
+def make_accelerator(recipe: Recipe) -> tuple[Accelerator, str]:
+    """The accelerator, and the precision of the towers: the recipe's, or bf16 if the launcher's configuration says so.
+
+    accelerate and DeepSpeed themselves are given full precision: parameters, temperatures and losses stay float32.
+    """
+    asked = os.environ.pop("ACCELERATE_MIXED_PRECISION", "no")
+    if asked not in ("no", "bf16"):
+        raise RunError(f"mixed_precision {asked!r} of the accelerate configuration: use `bf16` or `no`")
+    precision = "bf16" if "bf16" in (asked, recipe.train.precision) else "no"
+    on_cpu = not torch.cuda.is_available()
+    under_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("1", "true")
+    accelerator = Accelerator(
+        mixed_precision="no",
+        # accelerate skips its DeepSpeed branch when told to use the CPU; without the gloo backend it sees one process.
+        cpu=on_cpu and not under_deepspeed,
+        kwargs_handlers=[
+            InitProcessGroupKwargs(backend="gloo" if on_cpu else None, timeout=timedelta(minutes=30)),
+        ],
+    )
+    if under_deepspeed:
+        _configure_deepspeed(accelerator, recipe)
+    check_ranks(recipe, accelerator.num_processes)
+    return accelerator, precision
+
+
+def _configure_deepspeed(accelerator: Any, recipe: Recipe) -> None:
+    """Writes the recipe's clipping and batch into DeepSpeed's configuration; refuses one that says otherwise."""
+    config = accelerator.deepspeed_plugin.deepspeed_config
+    rows = recipe.train.batch // accelerator.num_processes
+    wanted = {
+        "gradient_clipping": recipe.train.clip or 0.0,
+        "train_micro_batch_size_per_gpu": min(recipe.train.chunk or rows, rows),
+        "gradient_accumulation_steps": 1,  # chunks and accumulated batches are ours
+    }
+    for key, value in wanted.items():
+        there = config.get(key, "auto")
+        if there not in ("auto", None, value):
+            raise RunError(
+                f"the accelerate configuration sets {key} to {there}, the recipe means {value}: remove it there "
+                "(train.clip, train.batch and train.chunk of the recipe decide)"
+            )
+        config[key] = value
+
+
+def check_ranks(recipe: Recipe, ranks: int) -> None:
+    """Raises RunError unless the ranks divide the batch and the streams of order."""
+    batch, streams = recipe.train.batch, recipe.data.streams
+    if batch % ranks or streams % ranks:
+        fitting = [r for r in range(1, max(batch, ranks) + 1) if batch % r == 0 and streams % r == 0]
+        raise RunError(
+            f"{ranks} ranks do not divide train.batch={batch} and data.streams={streams}; these numbers of ranks do: "
+            f"{', '.join(map(str, fitting))}. Or choose a train.batch that is a multiple of {ranks}."
+        )

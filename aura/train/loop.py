@@ -1,0 +1,299 @@
+"""Pretraining: one loop for one process, DDP and DeepSpeed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate.utils import broadcast_object_list
+from tqdm import tqdm
+
+from aura.data.augment import augment
+from aura.data.batch import Batch
+from aura.data.reader import EvalReader, TrainReader, plan
+from aura.model import AuraModel
+from aura.objectives.total import compute_loss
+from aura.tasks.evaluate import evaluate
+from aura.tasks.zeroshot import load_prompts
+from aura.towers import make_tokenizer
+from aura.train import checkpoint
+from aura.train.launch import make_accelerator
+from aura.train.optim import make_optimizer
+from aura.train.recipe import Recipe
+from aura.train.report import Trackers, plot_run, results_table
+from aura.train.rundir import RunDir, RunError, environment
+from aura.train.schedule import lr_factor
+from aura.train.signals import PREEMPTED, Signals
+from aura.train.step import forward_backward
+
+T = TypeVar("T")
+
+
+def pretrain(recipe: Recipe) -> int:
+    """Runs, or goes on with, the run of a recipe. Returns the exit code: 0 finished, 75 preempted (start again)."""
+    accelerator, precision = make_accelerator(recipe)
+    signals = Signals()
+    run_dir = RunDir(recipe.run_dir)
+    on_main(accelerator, lambda: run_dir.open(recipe))
+    try:
+        return _pretrain(recipe, accelerator, precision, run_dir, signals)
+    except BaseException as error:
+        if accelerator.is_main_process:
+            step = run_dir.read_status().get("step", 0)
+            run_dir.status("failed", step, f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        run_dir.close()
+
+
+def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir, signals: Signals) -> int:
+    main = accelerator.is_main_process
+    folder = run_dir.path / "checkpoints"
+    if on_main(accelerator, lambda: run_dir.read_status().get("state") == "finished"):
+        accelerator.print(f"{run_dir.path} is finished.")
+        print_results(accelerator, run_dir)
+        return 0
+    check_shared(accelerator, run_dir)
+
+    # Everything that can be refused is refused here, before step 0.
+    torch.manual_seed(recipe.seed)
+    model = AuraModel(
+        recipe.inputs, recipe.towers, recipe.objective, recipe.embedding, recipe.data.window.seconds, precision
+    )
+    found = on_main(accelerator, lambda: checkpoint.latest_checkpoint(folder))
+    if found is not None:
+        checkpoint.load_weights(found, model)
+    if recipe.train.compile:
+        for tower in model.towers.values():
+            tower.compile()
+    optimizer = make_optimizer(model, recipe.train.optimizer)
+    parameters = {kind: sum(p.numel() for p in model.parameters() if p.requires_grad is kind) for kind in (True, False)}
+    model, optimizer = accelerator.prepare(model, optimizer)
+    torch.manual_seed(recipe.seed + accelerator.process_index)
+    state = checkpoint.State(0, {}, {})
+    if found is not None:
+        state = checkpoint.load_training(found, accelerator, model, optimizer)
+
+    common = {
+        "rank": accelerator.process_index,
+        "ranks": accelerator.num_processes,
+        "tokenize": make_tokenizer(recipe.towers),
+    }
+    reader = TrainReader(
+        recipe.data, recipe.inputs, batch=recipe.train.batch, seed=recipe.seed, position=state.position or None, **common
+    )
+    held_out = None
+    if recipe.data.eval:
+        held_out = EvalReader(recipe.data, recipe.inputs, batch=recipe.eval.batch, limit=recipe.eval.pool, **common)
+    prompts = load_prompts(recipe.eval.prompts) if recipe.eval.prompts else None
+
+    trackers = None
+    if main:
+        run_dir.cut_metrics(state.step)
+        run_dir.status("running", state.step)
+        run_dir.write_environment(environment(reader.shards()) | {"precision": precision})
+        trackers = Trackers(recipe, run_dir.path, state.step)
+    accelerator.print(
+        f"{recipe.name}: {accelerator.num_processes} rank(s) on {accelerator.device.type}, precision {precision}, "
+        f"{parameters[True]:,} trained and {parameters[False]:,} frozen parameters\n"
+        + "\n".join(plan(recipe.data, recipe.train.batch * recipe.train.accumulate, recipe.train.steps, reader))
+        + (f"\ngoing on from {found.name}" if found is not None else "")
+    )
+
+    batches = iter(reader)
+    loss_of = lambda output, batch: compute_loss(output, batch, recipe.objective)  # noqa: E731
+    bar = tqdm(total=recipe.train.steps, initial=state.step, desc=recipe.name, disable=not main, mininterval=1.0)
+    while state.step < recipe.train.steps:
+        started = time.perf_counter()
+        factor = lr_factor(state.step, recipe.train)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.train.optimizer.lr * factor
+        model.train()
+        waited, stats, rows = 0.0, {}, []
+        for i in range(recipe.train.accumulate):
+            batch, position, seconds = next_batch(batches, accelerator)
+            waited += seconds
+            batch = augment(batch.to(accelerator.device), recipe.inputs)
+            found_stats = forward_backward(
+                accelerator,
+                model,
+                batch,
+                lambda output, batch=batch: guarded(loss_of(output, batch), state.step),
+                recipe.train.chunk,
+                share=1 / recipe.train.accumulate,
+                last=i == recipe.train.accumulate - 1,
+            )
+            for key, value in found_stats.items():
+                stats[key] = stats.get(key, 0.0) + value / recipe.train.accumulate
+            rows += gather_rows(batch.row.tolist(), batch.ids, accelerator)
+        grad_norm = update(accelerator, model, optimizer, recipe.train.clip)
+        state = checkpoint.State(state.step + 1, position, {})
+
+        if main:
+            taken = time.perf_counter() - started
+            values = {
+                "kind": "train",
+                "step": state.step,
+                **stats,
+                "lr": recipe.train.optimizer.lr * factor,
+                "grad_norm": grad_norm,
+                "samples_per_s": len(rows) / taken,
+                "data_wait": waited / taken,
+                "ids": hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16],
+            }
+            run_dir.log(values | ({"row_ids": rows} if recipe.log.row_ids else {}))
+            trackers.log(values)
+            bar.update()
+            bar.set_postfix(loss=f"{stats['loss']:.3f}", data=f"{waited / taken:.0%}", refresh=False)
+
+        stop = signals.stop(accelerator)
+        done = state.step == recipe.train.steps
+        due = done or (recipe.eval.every and state.step % recipe.eval.every == 0)
+        if held_out is not None and due and not stop:
+            metrics, stop = evaluate(
+                held_out, model, accelerator, recipe.objective, prompts, common["tokenize"], signals.stop
+            )
+            if not stop:
+                state.metrics = metrics | {"score": score(metrics, recipe.checkpoint.best)}
+                if main:
+                    values = {"kind": "eval", "step": state.step, **metrics}
+                    run_dir.log(values)
+                    trackers.log(values)
+                    tqdm.write(f"step {state.step}\n{results_table(metrics)}", file=sys.stderr)
+        if stop or done or state.step % recipe.checkpoint.every == 0:
+            path = checkpoint.save(folder, state, recipe, accelerator, model, optimizer, recipe.checkpoint.keep)
+        if stop:
+            bar.close()
+            if main:
+                run_dir.status("preempted", state.step, stop)
+                trackers.close()
+            accelerator.print(f"{stop}: saved {path}; the same command goes on from there")
+            accelerator.wait_for_everyone()
+            return PREEMPTED
+
+    bar.close()
+    if main:
+        run_dir.status("finished", state.step)
+        trackers.close()
+    print_results(accelerator, run_dir)
+    accelerator.wait_for_everyone()
+    return 0
+
+
+def next_batch(batches: Iterator[tuple[Batch, dict]], accelerator: Any) -> tuple[Batch, dict, float]:
+    """The next batch, its position, and the seconds waited. A reader's fault on one rank is raised on all."""
+    started = time.perf_counter()
+    fault = None
+    try:
+        batch, position = next(batches)
+    except Exception as error:
+        fault = error
+    waited = time.perf_counter() - started
+    failed = torch.tensor([0.0 if fault is None else 1.0], device=accelerator.device)
+    if accelerator.reduce(failed, "sum").item() > 0:
+        if fault is not None:
+            raise fault
+        raise RunError("reading failed on another rank; its message says where")
+    return batch, position, waited
+
+
+def guarded(result: tuple[torch.Tensor, dict[str, float]], step: int) -> tuple[torch.Tensor, dict[str, float]]:
+    """Raises RunError on all ranks, before any gradient is used, where the loss of the whole batch is not finite."""
+    stats = result[1]
+    if not all(math.isfinite(v) for k, v in stats.items() if k.startswith("loss")):
+        losses = {k: v for k, v in stats.items() if k.startswith("loss")}
+        raise RunError(
+            f"the loss is not finite at step {step + 1}: {losses}. The last checkpoint stands. Look at the data of this "
+            "step (its rows: log.row_ids=true), lower train.optimizer.lr or train.clip, or train with precision `no`."
+        )
+    return result
+
+
+def update(accelerator: Any, model: torch.nn.Module, optimizer: Any, clip: float | None) -> float | None:
+    """Clips, updates, clears the gradients; returns the norm before clipping. DeepSpeed did all this in backward."""
+    if accelerator.deepspeed_plugin is not None:
+        norm = model.get_global_grad_norm()
+        return None if norm is None else float(norm)
+    norm = accelerator.clip_grad_norm_(model.parameters(), float("inf") if clip is None else clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(norm)
+
+
+def gather_rows(rows: list[int], ids: list[str], accelerator: Any) -> list[str]:
+    """Sample ids of the whole batch in the order of its rows, on every rank."""
+    mine = list(zip(rows, ids))
+    if accelerator.num_processes > 1:
+        everyone: list[Any] = [None] * accelerator.num_processes
+        torch.distributed.all_gather_object(everyone, mine)
+        mine = [pair for part in everyone for pair in part]
+    return [name for _, name in sorted(mine)]
+
+
+def score(metrics: dict[str, float], best: str | None) -> float:
+    """What decides the best checkpoint: one metric, or the mean R@1 of all pairs."""
+    if best is not None:
+        if best not in metrics:
+            raise RunError(f"checkpoint.best={best!r} is no metric of the evaluation; there are {', '.join(metrics)}")
+        return metrics[best]
+    recalls = [v for k, v in metrics.items() if k.endswith("/R@1") and "chance" not in k]
+    return sum(recalls) / max(1, len(recalls))
+
+
+def on_main(accelerator: Any, action: Callable[[], T]) -> T:
+    """Does something on rank 0 alone; all ranks get its result, or raise its fault."""
+    out: list[Any] = [None, None]
+    fault = None
+    if accelerator.is_main_process:
+        try:
+            out[0] = action()
+        except Exception as error:
+            fault = error
+            out[1] = str(error)
+    if accelerator.num_processes > 1:
+        broadcast_object_list(out)
+    if fault is not None:
+        raise fault
+    if out[1] is not None:
+        raise RunError(out[1])
+    return out[0]
+
+
+def check_shared(accelerator: Any, run_dir: RunDir) -> None:
+    """Raises RunError where a rank does not see the folder that rank 0 writes to."""
+    file = run_dir.path / ".shared"
+    token = on_main(accelerator, lambda: _write_token(file))
+    mine = file.read_text() if file.exists() else ""
+    blind = torch.tensor([float(mine != token)], device=accelerator.device)
+    if accelerator.reduce(blind, "sum").item() > 0:
+        raise RunError(f"not every rank sees {file.resolve()}: on several nodes run_dir must be on a shared file system")
+
+
+def _write_token(file: Path) -> str:
+    token = uuid.uuid4().hex
+    file.write_text(token)
+    return token
+
+
+def print_results(accelerator: Any, run_dir: RunDir) -> None:
+    """The last evaluation as a table, the plots, and where everything is."""
+    if not accelerator.is_main_process:
+        return
+    metrics = run_dir.metrics()
+    evaluations = [m for m in metrics if m["kind"] == "eval"]
+    if evaluations:
+        print(results_table(evaluations[-1]))
+    plots = plot_run(metrics, run_dir.path / "plots")
+    newest = checkpoint.latest_checkpoint(run_dir.path / "checkpoints")
+    print(f"metrics     {run_dir.path / 'metrics.jsonl'}")
+    for plot in plots:
+        print(f"plot        {plot}")
+    print(f"checkpoint  {newest}", flush=True)
+

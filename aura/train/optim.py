@@ -1,0 +1,109 @@
+"""The optimiser, and its state as whole tensors by parameter name: the same for one process, DDP and every ZeRO stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aura.train.recipe import Optimizer
+
+
+def make_optimizer(model: nn.Module, config: Optimizer) -> torch.optim.Optimizer:
+    """Adam or AdamW over the trained parameters; only matrices decay, never biases, norms or temperatures."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    return kind(
+        [group for group in groups if group["params"]],
+        lr=config.lr,
+        betas=config.betas,
+        eps=config.eps,
+        amsgrad=config.amsgrad,
+    )
+
+
+def zero_optimizer(optimizer: Any) -> Any | None:
+    """DeepSpeed's sharding optimiser behind accelerate's wrapper (ZeRO 1 to 3), or None."""
+    inner = getattr(optimizer, "optimizer", optimizer)
+    return inner if hasattr(inner, "partition_count") or hasattr(inner, "fp32_partitioned_groups_flat") else None
+
+
+def state_keys(optimizer: Any) -> list[str]:
+    """Names of the state tensors that have a parameter's shape: exp_avg, exp_avg_sq, and max_exp_avg_sq with amsgrad."""
+    defaults = getattr(optimizer, "optimizer", optimizer)
+    base = getattr(defaults, "optimizer", defaults) if zero_optimizer(optimizer) is not None else defaults
+    return ["exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if base.param_groups[0].get("amsgrad") else [])
+
+
+def optimizer_state(module: nn.Module, optimizer: Any) -> dict[str, Tensor]:
+    """`<key>/<parameter name>` -> whole tensor on the host. Every rank calls it: under ZeRO the parts are gathered."""
+    keys = state_keys(optimizer)
+    out: dict[str, Tensor] = {}
+    if zero_optimizer(optimizer) is not None:
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                for key in keys:
+                    out[f"{key}/{name}"] = safe_get_full_optimizer_state(parameter, key).detach().cpu().clone()
+        return out
+    state = getattr(optimizer, "optimizer", optimizer).state
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            for key in keys:
+                out[f"{key}/{name}"] = state[parameter][key].detach().cpu().clone()
+    return out
+
+
+def load_optimizer_state(module: nn.Module, optimizer: Any, saved: dict[str, Tensor], updates: int) -> None:
+    """Sets what `optimizer_state` gave, after `updates` updates. Raises ValueError for a parameter that is missing."""
+    keys = state_keys(optimizer)
+    wanted = {f"{key}/{n}" for n, p in module.named_parameters() if p.requires_grad for key in keys}
+    if wanted != set(saved):
+        odd = sorted(wanted ^ set(saved))[:5]
+        raise ValueError(f"the optimiser of the checkpoint and of this recipe differ, for instance in {odd}")
+    zero = zero_optimizer(optimizer)
+    if zero is None:
+        state = getattr(optimizer, "optimizer", optimizer).state
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                entry = {key: saved[f"{key}/{name}"].to(parameter.device).clone() for key in keys}
+                state[parameter] = {"step": torch.tensor(float(updates)), **entry}
+        return
+    _create_zero_state(zero, keys, updates)
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            for key in keys:
+                _set_zero_state(parameter, saved[f"{key}/{name}"], key)
+
+
+def _create_zero_state(zero: Any, keys: list[str], updates: int) -> None:
+    """State tensors of zeros for the flat parts that this rank updates; DeepSpeed makes them only in its first step."""
+    flat = zero.fp32_partitioned_groups_flat if hasattr(zero, "fp32_partitioned_groups_flat") else None
+    parts = flat if flat is not None else [p for group in zero.optimizer.param_groups for p in group["params"]]
+    for part in parts:
+        zero.optimizer.state[part] = {
+            "step": torch.tensor(float(updates)),
+            **{key: torch.zeros_like(part.data) for key in keys},
+        }
+    if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):
+        zero._lazy_init_hp_params_optimizer_state()
+
+
+def _set_zero_state(parameter: nn.Parameter, value: Tensor, key: str) -> None:
+    from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
+
+    value = value.to(parameter.device)
+    if not hasattr(parameter, "ds_id"):
+        safe_set_full_optimizer_state(parameter, value, key)
+        return
+    # ZeRO-3 pads a parameter to equal parts; DeepSpeed's own setter fails where the last part is short or empty.
+    size, rank = parameter.ds_tensor.numel(), torch.distributed.get_rank()
+    padded = value.new_zeros(size * torch.distributed.get_world_size())
+    padded[: value.numel()] = value.flatten()
+    safe_set_local_optimizer_state(parameter, padded[size * rank : size * (rank + 1)], key)

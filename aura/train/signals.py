@@ -1,0 +1,28 @@
+"""Signals that end a run early: it finishes its step, saves, and exits by its own code."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import torch
+
+PREEMPTED = 75  # EX_TEMPFAIL: start the same command again to go on
+
+
+class Signals:
+    """Notes SIGTERM, SIGINT and SIGUSR1; the training loop asks for them at the end of each step."""
+
+    def __init__(self) -> None:
+        self.received = ""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.received = signal.Signals(number).name
+
+    def stop(self, accelerator: Any) -> str:
+        """Name of a signal that any rank received, the same answer on all ranks; "" if none."""
+        mine = torch.tensor([float(signal.Signals[self.received]) if self.received else 0.0], device=accelerator.device)
+        number = int(accelerator.gather(mine).max().item())
+        return signal.Signals(number).name if number else ""

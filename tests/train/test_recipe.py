@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aura.train.recipe import RecipeError, differences, load_recipe, make_recipe, to_yaml
+from aura.train.schedule import lr_factor
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_resolved_recipe_reads_back_equal(path, tmp_path):
+    recipe = load_recipe(path)
+    (tmp_path / "r.yaml").write_text(to_yaml(recipe))
+    assert load_recipe(tmp_path / "r.yaml") == recipe
+    assert path.read_text().startswith("#"), "a recipe opens with what it is, its source and what it needs"
+
+
+def test_overrides():
+    recipe = load_recipe(QUICKSTART, ["train.steps=7", "train.warmup=2", "run_dir=/tmp/x", "data.sources.0.path=a/b"])
+    assert (recipe.train.steps, recipe.run_dir, recipe.data.sources[0].path) == (7, "/tmp/x", "a/b")
+    assert load_recipe(QUICKSTART).run_dir == "runs/quickstart"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.step=7", ["train.step", "unknown key", "'steps'"]),
+        ("inputs.imu.rate=7", ["inputs.imu", "unknown key", "'rate_hz'"]),
+        ("data.sources.0.paths=7", ["unknown key", "'path'"]),
+        ("towers.imu.kind=imu_transformers", ["towers.imu", "imu_transformer"]),
+        ("trian.steps=7", ["trian", "unknown key", "'train'"]),
+        ("train.steps=many", ["train.steps", "integer"]),
+        ("train.steps=-1", ["train.steps", "greater than 0"]),
+        ("train.steps", ["write key.sub=value"]),
+        ("data.sources.4.path=a", ["no place in a list of 1"]),
+        ("objective.pairs=[imu:pose2d]", ["pose2d", "inputs lacks"]),
+        ("objective.pairs=[imu]", ["imu:text"]),
+        ("objective.same_text=strings", ["same_text", "label:<name>"]),
+    ],
+)
+def test_a_wrong_override_names_the_key_and_the_remedy(override, words):
+    with pytest.raises(RecipeError) as error:
+        load_recipe(QUICKSTART, [override])
+    for word in words:
+        assert word in str(error.value), str(error.value)
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path):
+    with pytest.raises(RecipeError, match="no recipe at"):
+        load_recipe(tmp_path / "none.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [")
+    with pytest.raises(RecipeError, match="not YAML"):
+        load_recipe(tmp_path / "broken.yaml")
+
+
+def test_differences_name_what_decides_the_result():
+    values = yaml.safe_load(QUICKSTART.read_text())
+    recipe = make_recipe(values)
+    free = load_recipe(QUICKSTART, ["run_dir=x", "data.workers=0", "train.chunk=8", "eval.pool=300", "log.row_ids=true"])
+    assert differences(recipe, free) == []
+    other = load_recipe(QUICKSTART, ["train.optimizer.lr=0.5", "seed=3"])
+    assert [line.split(":")[0] for line in differences(recipe, other)] == ["seed", "train.optimizer.lr"]
+
+
+def test_learning_rate_warms_up_and_falls():
+    train = load_recipe(QUICKSTART, ["train.steps=100", "train.warmup=10", "train.min_lr=0.1"]).train
+    values = [lr_factor(step, train) for step in range(101)]
+    assert values[0] == pytest.approx(0.1)
+    assert values[9] == pytest.approx(1.0)
+    assert values[10] == pytest.approx(1.0)
+    assert values[55] == pytest.approx(0.55)
+    assert values[100] == pytest.approx(0.1)
+    assert all(a >= b for a, b in zip(values[10:], values[11:]))
