@@ -1,0 +1,403 @@
+"""What is in a folder of shards, and where: samples are found by number, and read without parsing tars.
+
+An index file holds one sample a line. A line is parsed when its sample is read, so that opening a folder costs the same
+at any size, and the index files of a local folder are mapped, not loaded.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import json
+import mmap
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aura.data.files import atomic
+from aura.data.sample import Sample, from_metadata
+from aura.data.storage import Storage, StorageError
+from aura.data.writer import FORMAT, MANIFEST, PARTS, ShardError, index_bytes, totals
+
+WHOLE_BYTES = 128 << 10  # a local sample up to this size is read in one piece
+WHOLE_BYTES_REMOTE = 2 << 20
+
+
+class BadSample(ValueError):
+    """One sample that cannot be read as the format says; the message names shard, key and file."""
+
+
+@dataclass
+class Shard:
+    """One tar of a split and its index."""
+
+    storage: Storage
+    file: str
+    samples: int
+    bytes: int
+    index: str | Path  # name in the storage, or the path of a cached index
+    index_sha256: str = ""
+    _data: Any = field(default=None, repr=False)
+    _ends: np.ndarray | None = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_data": None, "_ends": None}
+
+    def entry(self, i: int) -> dict:
+        """The index entry of the shard's i-th sample."""
+        if self._ends is None:
+            self._load()
+        assert self._ends is not None
+        return json.loads(self._data[int(self._ends[i]) + 1 : int(self._ends[i + 1])].rstrip(b","))
+
+    def _load(self) -> None:
+        path = self.index if isinstance(self.index, Path) else self._local_index()
+        with open(path, "rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
+        if len(ends) != self.samples + 2:
+            raise ShardError(
+                f"{self.storage.where(str(self.index))}: index of {len(ends) - 2} samples, the manifest says"
+                f" {self.samples}; write the folder again, or repair it with tools/verify_shards.py"
+            )
+        self._data, self._ends = data, ends
+
+    def _local_index(self) -> Path:
+        """The index file on this machine: its own place, or a copy in the cache, named by its hash."""
+        name = str(self.index)
+        if self.storage.local:
+            path = self.storage.folder / name
+            if not path.is_file():
+                raise ShardError(f"{path} is missing; copy it from the source, or repair with tools/verify_shards.py")
+            return path
+        path = cache_folder() / f"{self.index_sha256}.idx.json"
+        if not path.exists():
+            data = self.storage.read(name)
+            if hashlib.sha256(data).hexdigest() != self.index_sha256:
+                raise ShardError(f"{self.storage.where(name)}: SHA-256 differs from the manifest's; upload it again")
+            with atomic(path) as file:
+                file.write(data)
+        return path
+
+
+@dataclass
+class Split:
+    """The samples of a split in order: `len(split)`, `split.entry(i)`, `split.record(i)`, `split.sample(i)`."""
+
+    folder: str
+    name: str
+    shards: list[Shard]
+    totals: dict  # of the manifest: samples, seconds, subjects, labels, streams
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return list(accumulate(shard.samples for shard in self.shards))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self.shards else 0
+
+    def locate(self, i: int) -> tuple[Shard, int]:
+        """The shard of sample i, and the sample's number in it."""
+        if not 0 <= i < len(self):
+            raise IndexError(f"sample {i} of {len(self)}")
+        at = bisect.bisect_right(self._ends, i)
+        return self.shards[at], i - (self._ends[at - 1] if at else 0)
+
+    def entry(self, i: int) -> dict:
+        """Index entry of sample i: key, offset, size, duration_s, labels, streams, members, ..."""
+        shard, j = self.locate(i)
+        return shard.entry(j)
+
+    def entries(self) -> Iterator[dict]:
+        for shard in self.shards:
+            for j in range(shard.samples):
+                yield shard.entry(j)
+
+    def record(self, i: int) -> Record:
+        """Sample i, to be read piece by piece."""
+        shard, j = self.locate(i)
+        return Record(shard, shard.entry(j))
+
+    def sample(self, i: int) -> Sample:
+        """Sample i, whole."""
+        return self.record(i).sample()
+
+
+class Record:
+    """A sample of which only what is asked for is read. BadSample where it is not what its index says."""
+
+    def __init__(self, shard: Shard, entry: dict) -> None:
+        self.shard, self.entry = shard, entry
+        limit = WHOLE_BYTES if shard.storage.local else WHOLE_BYTES_REMOTE
+        self._whole: bytes | None = None
+        if entry["size"] <= limit:
+            self._whole = shard.storage.ranges(shard.file, [(entry["offset"], entry["size"])])[0]
+
+    @property
+    def where(self) -> str:
+        return f"{self.shard.storage.where(self.shard.file)}: {self.entry['key']}"
+
+    @cached_property
+    def head(self) -> dict:
+        """The content of KEY.json."""
+        start, size = self._member("json")[:2]
+        try:
+            head = json.loads(bytes(self._pieces([(start, size)])[0]))
+        except ValueError as error:
+            raise BadSample(f"{self.where}.json: {error}") from error
+        if not isinstance(head, dict) or head.get("id") != self.entry["key"]:
+            raise BadSample(f"{self.where}.json: does not hold the sample of this key")
+        return head
+
+    def has(self, array: str) -> bool:
+        return f"{array}.npy" in self.entry["members"] or f"{array}.mp4" in self.entry["members"]
+
+    def bytes(self, name: str) -> bytes:
+        """A file of the sample by the rest of its name: `video.mp4`."""
+        start, size = self._member(name)[:2]
+        return bytes(self._pieces([(start, size)])[0])
+
+    def shape(self, array: str) -> tuple[int, ...]:
+        return tuple(self._layout(array)[2])
+
+    def items(self, array: str, start: int, stop: int, rows: list[int] | None = None) -> np.ndarray:
+        """Items start to stop of an array along its first axis, or, with `rows`, along the second for these rows.
+
+        For an imu (S, T, 6), rows are sensors: (len(rows), stop - start, 6). Only these bytes are read. The result may
+        be read-only.
+        """
+        offset, dtype, shape = self._layout(array)
+        inner = int(np.prod(shape[1 if rows is None else 2 :])) * dtype.itemsize
+        bases = [0] if rows is None else [row * shape[1] * inner for row in rows]
+        pieces = self._pieces([(offset + base + start * inner, (stop - start) * inner) for base in bases])
+        arrays = [np.frombuffer(piece, dtype) for piece in pieces]
+        if rows is None:
+            return arrays[0].reshape(stop - start, *shape[1:])
+        flat = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        return flat.reshape(len(rows), stop - start, *shape[2:])
+
+    def array(self, name: str) -> np.ndarray:
+        """A whole array."""
+        offset, dtype, shape = self._layout(name)
+        piece = self._pieces([(offset, int(np.prod(shape)) * dtype.itemsize)])[0]
+        return np.frombuffer(piece, dtype).reshape(shape)
+
+    def sample(self) -> Sample:
+        """The whole sample."""
+        arrays: dict[str, np.ndarray | bytes] = {}
+        for name in self.entry["members"]:
+            if name.endswith(".npy"):
+                arrays[name.removesuffix(".npy")] = self.array(name.removesuffix(".npy"))
+            elif name.endswith(".mp4"):
+                arrays[name.removesuffix(".mp4")] = self.bytes(name)
+        try:
+            return from_metadata(self.head, arrays)
+        except (TypeError, ValueError) as error:
+            raise BadSample(f"{self.where}: {error}") from error
+
+    def _member(self, name: str) -> list:
+        try:
+            return self.entry["members"][name]
+        except KeyError:
+            raise BadSample(f"{self.where}.{name}: there is no such file") from None
+
+    def _layout(self, array: str) -> tuple[int, np.dtype, list[int]]:
+        """Where an array's first item is in the sample, its dtype and shape: the data ends where the file does."""
+        start, size, dtype, shape = self._member(f"{array}.npy")
+        kind = np.dtype(dtype)
+        return start + size - int(np.prod(shape)) * kind.itemsize, kind, shape
+
+    def _pieces(self, spans: list[tuple[int, int]]) -> list[memoryview] | list[bytes]:
+        if self._whole is not None:
+            view = memoryview(self._whole)
+            return [view[start : start + size] for start, size in spans]
+        offset = self.entry["offset"]
+        return self.shard.storage.ranges(self.shard.file, [(offset + start, size) for start, size in spans])
+
+
+def open_split(path: str, split: str) -> Split:
+    """A split of a folder of shards: a local path or a URL.
+
+    With a manifest, that says what is there. Without one, tars of a stranger are indexed once (see `index_tar`): of the
+    whole folder, of one tar, or of a pattern with braces (`https://host/train-{000000..000003}.tar`).
+
+    Raises ShardError, naming what to do: an unfinished or empty folder, an unknown split, a missing or truncated shard.
+    """
+    splits = open_folder(path)
+    if split not in splits:
+        raise ShardError(f"{path} has no split {split!r}; it has {', '.join(splits) or 'none'}")
+    found = splits[split]
+    names = [shard.file for shard in found.shards]
+    for shard, size in zip(found.shards, found.shards[0].storage.sizes(names) if names else []):
+        where = shard.storage.where(shard.file)
+        if size is None:
+            raise ShardError(f"{where} is missing, though the manifest lists it; copy it again")
+        if size != shard.bytes:
+            raise ShardError(f"{where} has {size} bytes, the manifest says {shard.bytes}: truncated? copy it again")
+    return found
+
+
+def open_folder(path: str) -> dict[str, Split]:
+    """All splits of a folder, by name; nothing of their shards is touched. Raises ShardError, see `open_split`."""
+    path = str(path)
+    if path.endswith(".tar"):
+        return _open_strangers(path.rpartition("/")[0] or ".", path.rpartition("/")[2])
+    storage = Storage(path)
+    if storage.local and not storage.folder.is_dir():
+        raise ShardError(f"{path} does not exist; data.sources names a folder of shards or a URL")
+    if not storage.exists(MANIFEST):
+        if storage.exists(PARTS):
+            raise ShardError(f"{path} is unfinished (no {MANIFEST}, but {PARTS}): resume its converter with --resume")
+        return _open_strangers(path, "*.tar")
+    try:
+        manifest = json.loads(storage.read(MANIFEST))
+    except ValueError as error:
+        raise ShardError(f"{storage.where(MANIFEST)} is not JSON: {error}") from error
+    if manifest.get("format") != FORMAT:
+        raise ShardError(f"{storage.where(MANIFEST)}: format {manifest.get('format')!r}, this library reads {FORMAT!r}")
+    splits = {}
+    for name, about in manifest["splits"].items():
+        shards = [
+            Shard(storage, s["file"], s["samples"], s["bytes"], index_name(s["file"]), s["index_sha256"])
+            for s in about["shards"]
+        ]
+        splits[name] = Split(path, name, shards, {k: v for k, v in about.items() if k != "shards"})
+    return splits
+
+
+def index_name(shard: str) -> str:
+    return shard.removesuffix(".tar") + ".idx.json"
+
+
+def cache_folder() -> Path:
+    """Where indexes of remote folders and of tars without one are kept: AURA_CACHE, or `~/.cache/aura`."""
+    folder = Path(os.environ.get("AURA_CACHE") or Path.home() / ".cache" / "aura") / "indexes"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _open_strangers(root: str, pattern: str) -> dict[str, Split]:
+    """Splits of tars without a manifest: a split is the start of a name (`train-000001.tar`)."""
+    import braceexpand
+
+    storage = Storage(root)
+    names = storage.names(pattern) if "*" in pattern else list(braceexpand.braceexpand(pattern))
+    if not names:
+        raise ShardError(f"{root} has neither {MANIFEST} nor tar files")
+    splits: dict[str, Split] = {}
+    heads: dict[str, list[dict]] = {}
+    seen: dict[str, str] = {}
+    for name in names:
+        split = re.sub(r"[-_.]?[0-9]*\.tar$", "", name) or "train"
+        path = cache_folder() / f"{hashlib.sha256(storage.fingerprint(name).encode()).hexdigest()}.idx.json"
+        beside = path.with_name(path.name.replace(".idx.json", ".head.json"))
+        if not (path.exists() and beside.exists()):
+            rows = index_tar(storage, name)
+            with atomic(beside) as file:
+                file.write(json.dumps([head for _, head in rows]).encode())
+            with atomic(path) as file:
+                file.write(index_bytes(name, [entry for entry, _ in rows]))
+        found = json.loads(beside.read_bytes())
+        for head in found:
+            if seen.setdefault(head["id"], name) != name:
+                raise ShardError(
+                    f"{root}: key {head['id']!r} is in {seen[head['id']]} and in {name}; keys must be unique"
+                )
+        size = storage.sizes([name])[0]
+        assert size is not None
+        made = splits.setdefault(split, Split(root, split, [], {}))
+        made.shards.append(Shard(storage, name, len(found), size, path))
+        heads.setdefault(split, []).extend(found)
+    for split, made in splits.items():
+        made.totals = totals(heads[split])
+    return splits
+
+
+def index_tar(storage: Storage, name: str) -> list[tuple[dict, dict]]:
+    """(index entry, KEY.json) of each sample of a tar, by webdataset's grammar: files that share the name up to the dot.
+
+    Only headers and KEY.json are read, where the storage can seek. ShardError where the tar is truncated, or a sample
+    has no KEY.json of ours, or is not in one place.
+    """
+    from webdataset.tariterators import base_plus_ext
+
+    where = storage.where(name)
+    groups: dict[str, dict[str, list]] = {}
+    spans: dict[str, list[int]] = {}
+    heads: dict[str, dict] = {}
+    last = None
+    try:
+        with storage.open(name) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for info in tar:
+                key, rest = base_plus_ext(info.name)
+                if not info.isreg() or key is None or rest is None:
+                    continue
+                if key != last and key in groups:
+                    raise ShardError(f"{where}: the files of {key!r} are not together; write the tar in order of name")
+                members = groups.setdefault(key, {})
+                if rest in members:
+                    raise ShardError(f"{where}: {info.name} is there twice")
+                last = key
+                end = info.offset_data + info.size + (-info.size % tarfile.BLOCKSIZE)
+                spans.setdefault(key, [info.offset, end])[1] = end
+                members[rest] = [info.offset_data - spans[key][0], info.size]
+                if rest == "json":
+                    file.seek(info.offset_data)
+                    heads[key] = json.loads(file.read(info.size))
+                elif rest.endswith(".npy"):
+                    file.seek(info.offset_data)
+                    members[rest] += _npy_layout(file, f"{where}: {info.name}")
+            size = storage.sizes([name])[0] or 0
+            if spans and max(end for _, end in spans.values()) > size:
+                raise ShardError(f"{where} is truncated: it has {size} bytes, its last file ends beyond; copy it again")
+    except (tarfile.TarError, EOFError, json.JSONDecodeError) as error:
+        raise ShardError(f"{where} cannot be indexed: {error}") from error
+    except StorageError:
+        raise
+    except OSError as error:
+        raise ShardError(f"{where} cannot be read: {error}") from error
+    rows = []
+    for key, members in groups.items():
+        head = heads.get(key, {})
+        missing = [field for field in ("id", "recording", "duration_s", "streams") if field not in head]
+        if missing:
+            raise ShardError(f"{where}: {key}.json lacks {', '.join(missing)}: not a sample of {FORMAT}")
+        head = {"texts": [], "labels": {}, **head}
+        for optional in ("subject", "session", "group", "licence"):
+            head.setdefault(optional, "")
+        entry = {
+            "key": head["id"],
+            "offset": spans[key][0],
+            "size": spans[key][1] - spans[key][0],
+            **{n: head[n] for n in ("subject", "session", "group", "recording")},
+            "start_s": float(head.get("start_s", 0.0)),
+            "duration_s": float(head["duration_s"]),
+            "streams": sorted(head["streams"]) + (["text"] if head["texts"] else []),
+            "labels": head["labels"],
+            "members": members,
+        }
+        rows.append((entry, head))
+    if not rows:
+        raise ShardError(f"{where} holds no sample")
+    return rows
+
+
+def _npy_layout(file: Any, where: str) -> list:
+    """[dtype, shape] of the npy file that begins at the file's position."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+    except ValueError as error:
+        raise ShardError(f"{where}: not an npy file: {error}") from error
+    if fortran or dtype.hasobject:
+        raise ShardError(f"{where}: arrays must be plain numbers in C order")
+    return [dtype.str, list(shape)]

@@ -1,0 +1,153 @@
+"""Bytes of a folder, local or behind a URL that fsspec understands. What cannot be reached is tried again, then an error."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+WAITS_S = (0.2, 1.0, 4.0)  # before the second, third and fourth try
+OPEN_FILES = 64
+
+
+class StorageError(OSError):
+    """Storage that stays unreachable or gives other bytes than asked; the message names the file."""
+
+
+class Storage:
+    """A folder: `root` is a local path or a URL. Safe to pickle and to fork: handles belong to one process."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/") or "/"
+        self.local = "://" not in root or root.startswith("file://")
+        self.folder = Path(root.removeprefix("file://"))
+        self._handles: OrderedDict[str, int] = OrderedDict()
+        self._remote: tuple[Any, str] | None = None
+        self._pid = os.getpid()
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_handles": OrderedDict(), "_remote": None}
+
+    def where(self, name: str) -> str:
+        """The full path or URL of a file, for messages."""
+        return f"{self.root}/{name}"
+
+    def exists(self, name: str) -> bool:
+        if self.local:
+            return (self.folder / name).exists()
+        return self._retried(name, lambda: self._fs[0].exists(self._path(name)))
+
+    def names(self, pattern: str) -> list[str]:
+        """Names of the files that match a glob pattern, sorted; of a web server's folder, as its page lists them."""
+        if self.local:
+            return sorted(path.name for path in self.folder.glob(pattern))
+        fs, root = self._fs
+        found = self._retried(pattern, lambda: fs.glob(f"{root}/{pattern}"))
+        return sorted(str(path).rstrip("/").rpartition("/")[2] for path in found)
+
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        """Bytes of each file; None where there is none."""
+        if self.local:
+            paths = [self.folder / name for name in names]
+            return [path.stat().st_size if path.is_file() else None for path in paths]
+        fs = self._fs[0]
+
+        def size(name: str) -> int | None:
+            try:
+                return fs.info(self._path(name))["size"]
+            except FileNotFoundError:
+                return None
+
+        return [self._retried(name, lambda name=name: size(name)) for name in names]
+
+    def fingerprint(self, name: str) -> str:
+        """Changes when the file does: for caches."""
+        if self.local:
+            stat = (self.folder / name).stat()
+            return f"{self.folder.absolute() / name}:{stat.st_size}:{stat.st_mtime_ns}"
+        info = self._retried(name, lambda: self._fs[0].info(self._path(name)))
+        stamps = [
+            str(info.get(key)) for key in ("size", "ETag", "etag", "mtime", "LastModified", "last_modified", "sha")
+        ]
+        return ":".join([self.where(name), *stamps])
+
+    def read(self, name: str) -> bytes:
+        """A whole file. StorageError where it is not there."""
+        if self.local:
+            return self._retried(name, (self.folder / name).read_bytes)
+        return self._retried(name, lambda: self._fs[0].cat_file(self._path(name)))
+
+    def ranges(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Pieces (offset, size) of one file. StorageError where one is shorter."""
+        if self.local:
+            data = self._retried(name, lambda: [os.pread(self._handle(name), size, offset) for offset, size in spans])
+        else:
+            fs, path = self._fs[0], self._path(name)
+            if len(spans) == 1:
+                offset, size = spans[0]
+                data = [self._retried(name, lambda: fs.cat_file(path, start=offset, end=offset + size))]
+            else:
+                starts, ends = zip(*((offset, offset + size) for offset, size in spans))
+                data = self._retried(name, lambda: fs.cat_ranges([path] * len(spans), list(starts), list(ends)))
+        for (offset, size), piece in zip(spans, data):
+            if len(piece) != size:
+                cause = (
+                    "the server does not honour range requests"
+                    if len(piece) > size
+                    else "the file is truncated, or was replaced after it was indexed"
+                )
+                raise StorageError(
+                    f"{self.where(name)}: {len(piece)} bytes came instead of {size} at {offset}: {cause}"
+                )
+        return data
+
+    def open(self, name: str) -> Any:
+        """A seekable binary file."""
+        if self.local:
+            return open(self.folder / name, "rb")
+        return self._fs[0].open(self._path(name), "rb", block_size=1 << 20, cache_type="readahead")
+
+    @property
+    def _fs(self) -> tuple[Any, str]:
+        """fsspec's file system and the root in it, made anew in each process: its threads do not survive a fork."""
+        if self._remote is None or self._pid != os.getpid():
+            import fsspec
+
+            protocol = self.root.partition("://")[0]
+            # HTTP pages are listed each time otherwise; a run reads a folder that does not change.
+            self._remote = fsspec.url_to_fs(
+                self.root, **({} if protocol == "memory" else {"skip_instance_cache": True})
+            )
+            self._pid = os.getpid()
+        return self._remote
+
+    def _path(self, name: str) -> str:
+        return f"{self._fs[1].rstrip('/')}/{name}"
+
+    def _handle(self, name: str) -> int:
+        handle = self._handles.get(name)
+        if handle is None:
+            handle = self._handles[name] = os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
+            if len(self._handles) > OPEN_FILES:
+                os.close(self._handles.popitem(last=False)[1])
+        else:
+            self._handles.move_to_end(name)
+        return handle
+
+    def _retried(self, name: str, action: Callable[[], T]) -> T:
+        for wait in (*WAITS_S, None):
+            try:
+                return action()
+            except Exception as error:
+                # Remote libraries raise what they like; nothing but the network or the disk can fail here.
+                if wait is None:
+                    raise StorageError(
+                        f"{self.where(name)} cannot be read after {len(WAITS_S) + 1} tries:"
+                        f" {type(error).__name__}: {error}"
+                    ) from error
+                time.sleep(wait)
+        raise AssertionError("unreachable")
