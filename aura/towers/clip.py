@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-from torch import nn
 
 
-def load_clip(model: str | dict[str, Any], pretrained: str | None) -> nn.Module:
+def load_clip(model: str | dict[str, Any], pretrained: str | None) -> Any:
     """A CustomTextCLIP: `.visual` and `.text` are its towers.
 
     model        a name of open_clip (`ViT-B-32`), or its configuration in place (`embed_dim`, `vision_cfg`, `text_cfg`)

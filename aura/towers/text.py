@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,6 +67,20 @@ class HfTokenizer:
         ).input_ids
 
 
+def make_tokenizer(towers: Mapping[str, Any]) -> Callable[[list[str]], Tensor] | None:
+    """The tokenizer of a recipe's text towers (stream name -> configuration); None without one.
+
+    ValueError where two of them read tokens differently: a batch holds one kind of tokens.
+    """
+    configs = [c for c in towers.values() if isinstance(c, ClipTextConfig | HfTextConfig)]
+    keys = {repr(c.model_dump(include={"kind", "model", "tokenizer", "length"})) for c in configs}
+    if len(keys) > 1:
+        raise ValueError(
+            f"towers: the text towers need different tokens ({', '.join(sorted(keys))}); give them one model"
+        )
+    return tokenizer(configs[0]) if configs else None
+
+
 def tokenizer(config: ClipTextConfig | HfTextConfig) -> Callable[[list[str]], Tensor]:
     """Texts to int64 ids (B, L), L fixed by the tower. Can be pickled, for the readers' processes."""
     if isinstance(config, HfTextConfig):
@@ -85,7 +99,7 @@ def tokenizer(config: ClipTextConfig | HfTextConfig) -> Callable[[list[str]], Te
         name = settings.get("hf_tokenizer_name")
         length = settings.get("context_length", 77)
         made = (
-            open_clip.HFTokenizer(name, context_length=length)
+            open_clip.tokenizer.HFTokenizer(name, context_length=length)
             if name
             else open_clip.SimpleTokenizer(context_length=length)
         )
@@ -116,6 +130,7 @@ class ClipText(Tower):
     """Ids (B, L), or stored embeddings (B, D), to one embedding a text."""
 
     lora_targets = ("attn", "c_fc", "c_proj")
+    trunk: Any
 
     def __init__(self, config: ClipTextConfig, input: TextInput, seconds: float) -> None:
         super().__init__()
@@ -143,6 +158,7 @@ class HfText(Tower):
     """Ids (B, L), or stored embeddings (B, D), to one embedding a text."""
 
     lora_targets = ("q_proj", "v_proj", "query", "value", "q_lin", "v_lin")
+    trunk: Any
 
     def __init__(self, config: HfTextConfig, input: TextInput, seconds: float) -> None:
         super().__init__()

@@ -38,7 +38,7 @@ class Lora(Config):
 
     kind: Literal["lora"] = "lora"
     rank: int = Field(8, gt=0)
-    alpha: float = Field(16.0, gt=0)
+    alpha: int = Field(16, gt=0)
     targets: tuple[str, ...] = Field((), description="ends of module names; empty: what suits the tower")
 
 

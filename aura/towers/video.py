@@ -56,6 +56,7 @@ class ClipVideo(Tower):
     """Frames (B, F, 3, H, W) uint8, or their stored embeddings (B, F, D), to one embedding of a window."""
 
     lora_targets = ("attn", "c_fc", "c_proj")
+    trunk: Any
 
     def __init__(self, config: ClipVideoConfig, input: VideoInput, seconds: float) -> None:
         super().__init__()
@@ -102,6 +103,7 @@ class HfVideo(Tower):
     """Frames (B, F, 3, H, W) uint8, or stored embeddings of clips (B, n, D), to one embedding of a window."""
 
     lora_targets = ("q_proj", "v_proj", "query", "value")
+    trunk: Any
 
     def __init__(self, config: HfVideoConfig, input: VideoInput, seconds: float) -> None:
         super().__init__()
