@@ -24,14 +24,14 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="changes to the recipe")
     arguments = parser.parse_args()
 
-    from aura.data.errors import DataError
+    from aura.data.writer import ShardError
     from aura.train.loop import pretrain
     from aura.train.recipe import RecipeError, load_recipe
     from aura.train.rundir import RunError
 
     try:
         return pretrain(load_recipe(arguments.config, arguments.overrides))
-    except (RecipeError, RunError, DataError) as error:
+    except (RecipeError, RunError, ShardError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -26,9 +26,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from aura.data.files import sync_folder
 from aura.train.optim import load_optimizer_state, optimizer_state
 from aura.train.recipe import Recipe, to_yaml
-from aura.train.rundir import RunError, sync_folder, write_atomic
+from aura.train.rundir import RunError, write_atomic
 
 FORMAT = "aura-checkpoint/1"
 

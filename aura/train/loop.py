@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,13 +19,14 @@ from tqdm import tqdm
 from aura.data.augment import augment
 from aura.data.batch import Batch
 from aura.data.reader import EvalReader, TrainReader, plan
-from aura.model import AuraModel
-from aura.objectives.total import compute_loss
+from aura.model import AuraModel, Embeddings
+from aura.objectives.config import Objective
 from aura.tasks.evaluate import evaluate
 from aura.tasks.zeroshot import load_prompts
-from aura.towers import make_tokenizer
+from aura.towers.text import tokenizer
 from aura.train import checkpoint
 from aura.train.launch import make_accelerator
+from aura.train.loss import compute_loss
 from aura.train.optim import make_optimizer
 from aura.train.recipe import Recipe
 from aura.train.report import Trackers, plot_run, results_table
@@ -84,7 +86,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
     common = {
         "rank": accelerator.process_index,
         "ranks": accelerator.num_processes,
-        "tokenize": make_tokenizer(recipe.towers),
+        "tokenize": tokenizer(recipe.towers["text"]) if "text" in recipe.towers else None,
     }
     reader = TrainReader(
         recipe.data, recipe.inputs, batch=recipe.train.batch, seed=recipe.seed, position=state.position or None, **common
@@ -108,7 +110,6 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
     )
 
     batches = iter(reader)
-    loss_of = lambda output, batch: compute_loss(output, batch, recipe.objective)  # noqa: E731
     bar = tqdm(total=recipe.train.steps, initial=state.step, desc=recipe.name, disable=not main, mininterval=1.0)
     while state.step < recipe.train.steps:
         started = time.perf_counter()
@@ -125,7 +126,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
                 accelerator,
                 model,
                 batch,
-                lambda output, batch=batch: guarded(loss_of(output, batch), state.step),
+                partial(guarded_loss, batch=batch, objective=recipe.objective, step=state.step + 1),
                 recipe.train.chunk,
                 share=1 / recipe.train.accumulate,
                 last=i == recipe.train.accumulate - 1,
@@ -204,16 +205,18 @@ def next_batch(batches: Iterator[tuple[Batch, dict]], accelerator: Any) -> tuple
     return batch, position, waited
 
 
-def guarded(result: tuple[torch.Tensor, dict[str, float]], step: int) -> tuple[torch.Tensor, dict[str, float]]:
-    """Raises RunError on all ranks, before any gradient is used, where the loss of the whole batch is not finite."""
-    stats = result[1]
-    if not all(math.isfinite(v) for k, v in stats.items() if k.startswith("loss")):
-        losses = {k: v for k, v in stats.items() if k.startswith("loss")}
+def guarded_loss(
+    output: Embeddings, batch: Batch, objective: Objective, step: int
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """The loss; RunError on all ranks, before any gradient is used, where that of the whole batch is not finite."""
+    loss, stats = compute_loss(output, batch, objective)
+    losses = {key: value for key, value in stats.items() if key.startswith("loss")}
+    if not all(map(math.isfinite, losses.values())):
         raise RunError(
-            f"the loss is not finite at step {step + 1}: {losses}. The last checkpoint stands. Look at the data of this "
-            "step (its rows: log.row_ids=true), lower train.optimizer.lr or train.clip, or train with precision `no`."
+            f"the loss is not finite at step {step}: {losses}. The last checkpoint stands. Look at the data of this step "
+            "(its rows: log.row_ids=true), lower train.optimizer.lr or train.clip, or train with precision `no`."
         )
-    return result
+    return loss, stats
 
 
 def update(accelerator: Any, model: torch.nn.Module, optimizer: Any, clip: float | None) -> float | None:

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
+from aura.data.files import atomic
 from aura.train.recipe import Recipe, differences, load_recipe, to_yaml
 
 
@@ -20,22 +21,8 @@ class RunError(RuntimeError):
 
 def write_atomic(path: Path, text: str) -> None:
     """Replaces a file's content as a whole: a reader sees the old text or the new one, also after a crash."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with atomic(path) as file:
+        file.write(text.encode())
 
 
 class RunDir:

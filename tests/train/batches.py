@@ -1,0 +1,96 @@
+"""Random batches with unequally missing streams, and a model of real towers that reads them."""
+
+import torch
+
+from aura.data.batch import Batch, Stream
+from aura.model import AuraModel
+from aura.train.recipe import Recipe, make_recipe
+
+CLIP = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 16, "layers": 1, "head_width": 8},
+    "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1},
+}
+
+
+def tiny_recipe(**objective) -> Recipe:
+    return make_recipe(
+        {
+            "name": "tiny",
+            "data": {"sources": [{"path": "x"}], "window": {"seconds": 2.0}, "streams": 8},
+            "inputs": {
+                "imu": {"rate_hz": 20, "sensors": 2},
+                "mocap": {"rate_hz": 10},
+                "video": {"frames": 2, "size": 16},
+                "text": {},
+            },
+            "towers": {
+                "imu": {"kind": "imu_transformer", "width": 16, "depth": 1, "heads": 2, "stem": 8, "moments": {"width": 8, "heads": 2}},
+                "mocap": {"kind": "motion_transformer", "width": 16, "depth": 1, "heads": 2, "stem": 8, "moments": {"width": 8, "heads": 2}},
+                "video": {"kind": "clip_video", "model": CLIP},
+                "text": {"kind": "clip_text", "model": CLIP},
+            },
+            "embedding": 16,
+            "objective": {
+                "pairs": {"imu:text": 1, "imu:mocap": {"space": "moments"}, "mocap:video": 0.5, "imu+mocap:text": 0.5},
+                **objective,
+            },
+            "train": {"steps": 10, "batch": 16},
+        }
+    )
+
+
+def tiny_model(recipe: Recipe, seed: int = 0) -> AuraModel:
+    torch.manual_seed(seed)
+    model = AuraModel(recipe.inputs, recipe.towers, recipe.objective, recipe.embedding, recipe.data.window.seconds)
+    for name, parameter in model.named_parameters():  # towers that start at zero in places would hide faults
+        if parameter.requires_grad and "temperature" not in name:
+            parameter.data += 0.02 * torch.randn_like(parameter)
+    return model
+
+
+def random_batch(n: int = 16, seed: int = 0, missing: bool = True) -> Batch:
+    """Rows whose streams are missing unequally: of every 8 rows, mocap lacks the last two, video the first five."""
+    g = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=g)
+
+    row = torch.arange(n)
+    has = {
+        "imu": row % 8 != 3,
+        "mocap": row % 8 < 6,
+        "video": row % 8 >= 5,
+        "text": row % 3 != 1,
+    }
+    if not missing:
+        has = {name: torch.ones(n, dtype=torch.bool) for name in has}
+    ones = torch.ones
+    text = torch.randint(1, 60, (n, 8), generator=g)
+    text[:, 5] = 63
+    words = [f"word {i // 2 % 5}" for i in range(n)]
+    streams = {
+        "imu": Stream(
+            5 * normal(n, 2, 40, 6), has["imu"], ones(n, 2, 40, dtype=torch.bool),
+            sensor_mask=torch.stack([ones(n, dtype=torch.bool), row % 2 == 0], 1),
+            channel_mask=ones(n, 2, 6, dtype=torch.bool), placement=torch.randint(1, 5, (n, 2), generator=g),
+        ),
+        "mocap": Stream(normal(n, 20, 20, 3), has["mocap"], ones(n, 20, dtype=torch.bool), joint_mask=ones(n, 20, dtype=torch.bool)),
+        "video": Stream(
+            torch.randint(0, 255, (n, 2, 3, 16, 16), generator=g, dtype=torch.uint8), has["video"], ones(n, 2, dtype=torch.bool)
+        ),
+        "text": Stream(text, has["text"], ones(n, 8, dtype=torch.bool)),
+    }
+    return Batch(
+        streams=streams,
+        row=row,
+        start_s=torch.zeros(n, dtype=torch.float64) + (row % 5 == 0),
+        span_s=torch.full((n,), 2.0, dtype=torch.float64),
+        weight=ones(n),
+        ids=[f"s{i}" for i in range(n)],
+        recordings=[f"r{i // 2}" for i in range(n)],
+        subjects=["a"] * n,
+        groups=[""] * n,
+        texts=words,
+        labels=[{"activity": w} for w in words],
+    )
