@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from aura.data.config import Input
+from aura.towers.baselines.rnn import MocapRnn, MocapRnnConfig, Mw2, Mw2Config
+from aura.towers.baselines.senvt import Senvt, SenvtConfig
 from aura.towers.imu import ImuTransformer, ImuTransformerConfig
 from aura.towers.motion import MotionTransformer, MotionTransformerConfig
 from aura.towers.text import ClipText, ClipTextConfig, HfText, HfTextConfig
@@ -15,7 +17,15 @@ from aura.towers.tuning import apply_tuning
 from aura.towers.video import ClipVideo, ClipVideoConfig, HfVideo, HfVideoConfig
 
 TowerConfig = Annotated[
-    ImuTransformerConfig | MotionTransformerConfig | ClipVideoConfig | HfVideoConfig | ClipTextConfig | HfTextConfig,
+    ImuTransformerConfig
+    | MotionTransformerConfig
+    | ClipVideoConfig
+    | HfVideoConfig
+    | ClipTextConfig
+    | HfTextConfig
+    | SenvtConfig
+    | Mw2Config
+    | MocapRnnConfig,
     Field(discriminator="kind"),
 ]
 
@@ -27,6 +37,9 @@ TOWERS: dict[type, tuple[Any, tuple[str, ...]]] = {
     HfVideoConfig: (HfVideo, ("video",)),
     ClipTextConfig: (ClipText, ("text",)),
     HfTextConfig: (HfText, ("text",)),
+    SenvtConfig: (Senvt, ("imu", "mocap")),
+    Mw2Config: (Mw2, ("imu",)),
+    MocapRnnConfig: (MocapRnn, ("mocap",)),
 }
 
 

@@ -27,6 +27,7 @@ class ClipTextConfig(TowerSettings):
     kind: Literal["clip_text"] = "clip_text"
     model: str | dict[str, Any] = Field("ViT-B-32", description="name in open_clip, or its configuration in place")
     pretrained: str | None = Field(None, description="tag in open_clip or a local file; null: random weights")
+    max_words: int | None = Field(None, gt=0, description="cut texts to so many words first, as AURA-MFM's code does")
 
 
 class HfTextConfig(TowerSettings):
@@ -45,8 +46,11 @@ class ClipTokenizer:
 
     tokenizer: Any
     eos: int | None
+    max_words: int | None = None
 
     def __call__(self, texts: list[str]) -> Tensor:
+        if self.max_words is not None:
+            texts = [" ".join(text.split()[: self.max_words]) for text in texts]
         ids = self.tokenizer(texts)
         if self.eos is not None and not (ids == self.eos).any(1).all():
             row = int((ids == self.eos).any(1).logical_not().nonzero()[0])
@@ -73,7 +77,7 @@ def make_tokenizer(towers: Mapping[str, Any]) -> Callable[[list[str]], Tensor] |
     ValueError where two of them read tokens differently: a batch holds one kind of tokens.
     """
     configs = [c for c in towers.values() if isinstance(c, ClipTextConfig | HfTextConfig)]
-    keys = {repr(c.model_dump(include={"kind", "model", "tokenizer", "length"})) for c in configs}
+    keys = {repr(c.model_dump(include={"kind", "model", "tokenizer", "length", "max_words"})) for c in configs}
     if len(keys) > 1:
         raise ValueError(
             f"towers: the text towers need different tokens ({', '.join(sorted(keys))}); give them one model"
@@ -103,7 +107,7 @@ def tokenizer(config: ClipTextConfig | HfTextConfig) -> Callable[[list[str]], Te
             if name
             else open_clip.SimpleTokenizer(context_length=length)
         )
-    return ClipTokenizer(made, end_of_text(settings, made))
+    return ClipTokenizer(made, end_of_text(settings, made), config.max_words)
 
 
 def end_of_text(settings: dict[str, Any], made: Any) -> int | None:

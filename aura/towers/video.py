@@ -25,6 +25,7 @@ class ClipVideoConfig(TowerSettings):
     kind: Literal["clip_video"] = "clip_video"
     model: str | dict[str, Any] = Field("ViT-B-32", description="name in open_clip, or its configuration in place")
     pretrained: str | None = Field(None, description="tag in open_clip or a local file; null: random weights")
+    normalize: bool = Field(True, description="false: pixels in [0, 1], as IMU2CLIP and AURA-MFM feed CLIP")
     temporal: Literal["mean", "transformer"] = "mean"
     depth: int = Field(2, gt=0, description="layers of the temporal Transformer")
 
@@ -66,9 +67,8 @@ class ClipVideo(Tower):
             raise ValueError(f"inputs.size is {input.size}, but the tower's model {config.model} takes {size} pixels")
         self.width = self.trunk.output_dim
         known = getattr(self.trunk, "preprocess_cfg", None) or {}
-        self.normalize = Normalize(
-            known.get("mean", open_clip.OPENAI_DATASET_MEAN), known.get("std", open_clip.OPENAI_DATASET_STD)
-        )
+        mean, std = known.get("mean", open_clip.OPENAI_DATASET_MEAN), known.get("std", open_clip.OPENAI_DATASET_STD)
+        self.normalize = Normalize(mean, std) if config.normalize else Normalize((0, 0, 0), (1, 1, 1))
         self.temporal = None
         if config.temporal == "transformer":
             self.temporal = Transformer(self.width, config.depth, max(1, self.width // 64))
