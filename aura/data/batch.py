@@ -29,6 +29,8 @@ class Stream:
     orientation    imu: (B, S, T, 4) float32 unit quaternions w x y z, sensor to world, where the source has them
     joint_mask     mocap, pose2d: (B, J) bool, the row's skeleton has this joint
     image_size     pose2d: (B, 2) float32, width and height in pixels
+    step_s         imu, mocap, pose2d: (B, T) float32, seconds in the recording from the item before to this one (the first:
+                   as the second), where that is not 1 / rate_hz: windows that are stretched or warped (`whole`, `warp`)
     draws          what the reader drew for the augmentation of each row, applied on the device by `aura.data.augment`
     """
 
@@ -41,6 +43,7 @@ class Stream:
     orientation: Tensor | None = None
     joint_mask: Tensor | None = None
     image_size: Tensor | None = None
+    step_s: Tensor | None = None
     draws: dict[str, Tensor] = field(default_factory=dict)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Stream:

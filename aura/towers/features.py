@@ -34,10 +34,17 @@ def imu_features(stream: Stream, rate_hz: float, world: World, norms: bool) -> T
         parts += [acc.norm(dim=-1, keepdim=True) / GRAVITY, gyro.norm(dim=-1, keepdim=True)]
     if world != "none":
         both = has_acc & has_gyro
-        force, rate = world_motion(acc, gyro, both[..., 0], 1.0 / rate_hz, world)
+        force, rate = world_motion(acc, gyro, both[..., 0], steps(stream, rate_hz)[:, None], world)
         parts += [torch.where(both, force / GRAVITY, 0.0), torch.where(both, rate, 0.0)]
     parts += [has_acc.to(values.dtype), has_gyro.to(values.dtype)]
     return torch.cat(parts, dim=-1).transpose(-1, -2)
+
+
+def steps(stream: Stream, rate_hz: float) -> Tensor:
+    """Seconds (B, T) from the item before to each item, in the recording."""
+    if stream.step_s is None:
+        return stream.valid.new_full((len(stream.present), stream.valid.shape[-1]), 1 / rate_hz, dtype=torch.float32)
+    return stream.step_s.clamp(min=1e-4)  # never to be divided by zero, in rows that hold nothing
 
 
 def _known(stream: Stream) -> tuple[Tensor, Tensor]:
@@ -50,10 +57,10 @@ def _known(stream: Stream) -> tuple[Tensor, Tensor]:
     return torch.where(known, stream.values, 0.0), known
 
 
-def world_motion(acc: Tensor, gyro: Tensor, valid: Tensor, step_s: float, world: World) -> tuple[Tensor, Tensor]:
+def world_motion(acc: Tensor, gyro: Tensor, valid: Tensor, step_s: Tensor, world: World) -> tuple[Tensor, Tensor]:
     """Acceleration without gravity (m/s^2) and angular velocity (rad/s), both (..., T, 3), in a frame with z up.
 
-    acc, gyro (..., T, 3) in the sensor's frame, valid (..., T). Orientation is the integral of the gyroscope from the
+    acc, gyro (..., T, 3) in the sensor's frame, valid (..., T), step_s (..., T) seconds since the item before. Orientation is the integral of the gyroscope from the
     first item. Gravity is the mean specific force, in the frame of the first item, over the first 0.2 s (`start`: right
     if the sensor is at rest there) or over the whole window (`mean`: the mean acceleration of a window is small).
     The x axis is the heading of the sensor's z axis at the start (of its x axis where z is near the vertical).
@@ -62,8 +69,9 @@ def world_motion(acc: Tensor, gyro: Tensor, valid: Tensor, step_s: float, world:
     force = rotate(turn, acc)
     weight = valid.to(acc.dtype)
     if world == "start":
-        count = max(1, round(0.2 / step_s))
-        weight = weight * (weight.cumsum(-1) <= count)
+        # Time of valid items alone: a stream that starts late has its start later.
+        elapsed = (weight * step_s).cumsum(-1)
+        weight = weight * (elapsed <= torch.maximum(elapsed.new_tensor(0.2), (weight * step_s).amax(-1, keepdim=True)))
     gravity = (force * weight[..., None]).sum(-2) / weight.sum(-1, keepdim=True).clamp(min=1)
     up = torch.nn.functional.normalize(gravity, dim=-1, eps=1e-6)
     frame = up_frame(up)
@@ -80,14 +88,14 @@ def up_frame(up: Tensor) -> Tensor:
     return torch.stack([ahead, torch.linalg.cross(up, ahead), up], dim=-2)
 
 
-def integrate(gyro: Tensor, step_s: float) -> Tensor:
+def integrate(gyro: Tensor, step_s: Tensor) -> Tensor:
     """Quaternions (..., T, 4), w x y z: from the sensor's frame at each item to its frame at the first.
 
-    gyro (..., T, 3) in rad/s; between two items the mean of their rates. A prefix product of the steps' quaternions by
+    gyro (..., T, 3) in rad/s, step_s (..., T); between two items the mean of their rates. A prefix product of the steps' quaternions by
     doubling: log2(T) products of whole windows instead of T of single items.
     """
     middle = (gyro[..., 1:, :] + gyro[..., :-1, :]) / 2
-    half = torch.nn.functional.pad(middle, (0, 0, 1, 0)) * (step_s / 2)
+    half = torch.nn.functional.pad(middle, (0, 0, 1, 0)) * (step_s[..., None] / 2)
     angle = half.norm(dim=-1, keepdim=True)
     q = torch.cat([angle.cos(), half * torch.sinc(angle / torch.pi)], dim=-1)
     shift = 1

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from aura.body.skeletons import Skeleton
 from aura.data.batch import Stream
+from aura.towers.features import steps
 
 # Velocities of a lively movement are a few trunk lengths a second, turns of limbs a few rad/s: both near 1 like the rest.
 RATE_UNIT = 3.0
@@ -45,8 +46,8 @@ class MotionFeatures(nn.Module):
         self.register_buffer("bones", torch.tensor(skeleton.edges).reshape(-1, 2), persistent=False)
         self.register_buffer("limbs", torch.tensor(limbs).reshape(-1, 2), persistent=False)
         reach = math.ceil(3 * smooth_s * rate_hz)
-        steps = torch.arange(-reach, reach + 1) / (smooth_s * rate_hz) if reach else torch.zeros(1)
-        self.register_buffer("kernel", torch.exp(-(steps**2) / 2), persistent=False)
+        offsets = torch.arange(-reach, reach + 1) / (smooth_s * rate_hz) if reach else torch.zeros(1)
+        self.register_buffer("kernel", torch.exp(-(offsets**2) / 2), persistent=False)
         joints, dims, turn = len(skeleton.joints), *((3, 4) if kind == "mocap" else (2, 1))
         self.channels = 2 * dims * joints + dims * len(skeleton.edges) + turn * len(limbs) + joints
 
@@ -61,7 +62,7 @@ class MotionFeatures(nn.Module):
             confidence = torch.where(known, stream.values[..., 2], 0.0)
             points = points[..., :2] * points.new_tensor([1.0, -1.0])
             points = points / spread(points, known)[:, None, None, None]
-        step = 1 / self.rate_hz
+        step = steps(stream, self.rate_hz)
         centred = torch.where(known[..., None], points - self._centre(points, known), 0.0)
         velocity = slope(points, known, step) / RATE_UNIT
         bones, _ = directions(points, known, self.bones)
@@ -139,10 +140,10 @@ def spread(points: Tensor, known: Tensor) -> Tensor:
     return torch.where(square > 1e-6, square, 1.0).sqrt()
 
 
-def slope(x: Tensor, known: Tensor, step_s: float) -> Tensor:
-    """Derivative over time (B, T, K, D): the mean of the slopes to the known neighbours, zero without one."""
+def slope(x: Tensor, known: Tensor, step_s: Tensor) -> Tensor:
+    """Derivative over time (B, T, K, D), step_s (B, T) since the item before: the mean of the slopes to the known neighbours, zero without one."""
     there = (known[:, 1:] & known[:, :-1])[..., None].to(x.dtype)
-    rise = (x[:, 1:] - x[:, :-1]) * there / step_s
+    rise = (x[:, 1:] - x[:, :-1]) * there / step_s[:, 1:, None, None]
     count = F.pad(there, (0, 0, 0, 0, 1, 0)) + F.pad(there, (0, 0, 0, 0, 0, 1))
     return (F.pad(rise, (0, 0, 0, 0, 1, 0)) + F.pad(rise, (0, 0, 0, 0, 0, 1))) / count.clamp(min=1)
 
