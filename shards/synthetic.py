@@ -187,7 +187,7 @@ def viewpoint(body: Pose, rng: np.random.Generator, pixels: int) -> Camera:
     elevation, distance = np.radians(rng.uniform(-3, 22)), rng.uniform(3.2, 4.4)
     direction = [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
     target = pelvis + np.array([*rng.uniform(-0.15, 0.15, 2), 0.08])
-    return look_at(target + distance * np.array(direction), target, width=pixels, height=pixels, fov_deg=46)
+    return look_at(target + distance * np.array(direction), target, width=pixels, height=pixels, fov_deg=40)
 
 
 def resized(camera: Camera, pixels: int) -> Camera:

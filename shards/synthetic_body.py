@@ -234,17 +234,20 @@ def draw(body: Pose, subject: Subject, camera: Camera, background: Colour) -> np
     ends = [(_AT[a], _AT[b]) for a, b, _, _ in _BONES]
     depth = np.stack([(local[:, a, 2] + local[:, b, 2]) / 2 for a, b in ends], axis=1)
     shade = np.clip(1 - 0.5 * (depth - local[:, :1, 2]) / body.height, 0.6, 1.4)
+    paint = np.array([subject.colours[c] for _, _, _, c in _BONES]) * shade[..., None]
+    fills = np.clip(paint, 0, 255).astype(int).tolist()
+    widths = np.array([w for _, _, w, _ in _BONES]) * scale[:, [a for a, _ in ends]]
+    radii = np.where([to == "head" for _, to, _, _ in _BONES], 0.062 * scale[:, [b for _, b in ends]], widths / 2)
+    points = np.stack([u, v], axis=-1).tolist()
+    strokes = np.maximum(1, np.rint(widths)).astype(int).tolist()
     frames = np.empty((len(u), camera.height, camera.width, 3), np.uint8)
     for t in range(len(u)):
         image = canvas.copy()
         pen = ImageDraw.Draw(image)
-        for bone in np.argsort(-depth[t]):
-            a, b = ends[bone]
-            _, to, width, colour = _BONES[bone]
-            fill = tuple(int(min(255, c * shade[t, bone])) for c in subject.colours[colour])
-            w = max(1, round(width * scale[t, a]))
-            pen.line([(u[t, a], v[t, a]), (u[t, b], v[t, b])], fill=fill, width=w)
-            r = 0.062 * scale[t, b] if to == "head" else w / 2
-            pen.ellipse([u[t, b] - r, v[t, b] - r, u[t, b] + r, v[t, b] + r], fill=fill)
+        for bone in np.argsort(-depth[t]).tolist():
+            (xa, ya), (xb, yb) = (points[t][end] for end in ends[bone])
+            fill, r = tuple(fills[t][bone]), float(radii[t, bone])
+            pen.line([xa, ya, xb, yb], fill=fill, width=strokes[t][bone])
+            pen.ellipse([xb - r, yb - r, xb + r, yb + r], fill=fill)
         frames[t] = np.asarray(image)
     return frames

@@ -16,8 +16,9 @@ IDENTITY = np.array([1.0, 0.0, 0.0, 0.0])
 
 def multiply(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     """Product a b of quaternions (..., 4): the rotation b, then a."""
-    aw, ax, ay, az = np.moveaxis(np.asarray(a, float), -1, 0)
-    bw, bx, by, bz = np.moveaxis(np.asarray(b, float), -1, 0)
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    aw, ax, ay, az = (a[..., i] for i in range(4))
+    bw, bx, by, bz = (b[..., i] for i in range(4))
     return np.stack(
         [
             aw * bw - ax * bx - ay * by - az * bz,
@@ -38,8 +39,15 @@ def rotate(q: ArrayLike, v: ArrayLike) -> np.ndarray:
     """Vectors v (..., 3) turned by quaternions q (..., 4); leading axes are broadcast."""
     q, v = np.asarray(q, float), np.asarray(v, float)
     w, axis = q[..., :1], q[..., 1:]
-    twice = 2.0 * np.cross(axis, v)
-    return v + w * twice + np.cross(axis, twice)
+    twice = 2.0 * _cross(axis, v)
+    return v + w * twice + _cross(axis, twice)
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """np.cross for (..., 3) at a third of its cost on short arrays."""
+    ax, ay, az = (a[..., i] for i in range(3))
+    bx, by, bz = (b[..., i] for i in range(3))
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
 
 
 def normalise(v: ArrayLike) -> np.ndarray:
