@@ -1,0 +1,126 @@
+"""A checkpoint of any kind of training goes on in any other; what is not whole is never loaded; a full disk loses nothing."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from aura.train import checkpoint
+from aura.train.optim import make_optimizer
+from aura.train.rundir import RunError
+from tests.train import resume_worker
+from tests.train.batches import tiny_model, tiny_recipe
+from tests.train.test_parity import CASES, free_port
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    path = checkpoint.latest_checkpoint(folder)
+    return {f"{p.name}/{k}": v for p in sorted(path.rglob("*.safetensors")) if "random" not in p.name for k, v in load_file(p).items()}
+
+
+def assert_same(found: Path, expected: Path, what: str):
+    a, b = weights(found), weights(expected)
+    assert a.keys() == b.keys()
+    for name in b:
+        # The mean, not the largest: where a gradient is zero but for rounding, Adam takes a step of either sign.
+        off = (a[name].float() - b[name].float()).abs().mean().item()
+        assert off < 1e-5, f"{what}, {name}: {off:.2e} off in the mean, a step of the optimiser is 1e-3"
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="DeepSpeed compiles its CPU communication with g++")
+def test_a_checkpoint_goes_on_in_any_kind_of_training(tmp_path):
+    """One process -> each kind on two ranks -> one process, beside one process all the way."""
+    resume_worker.train(None, tmp_path / "start", "one", 2)
+    straight = resume_worker.train(tmp_path / "start", tmp_path / "middle", "one", 2)
+    straight += resume_worker.train(tmp_path / "middle", tmp_path / "end", "one", 1)
+    jobs = [word for case in CASES for word in (str(tmp_path / "start"), str(tmp_path / case), case, "2")]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--master-port", str(free_port()), "-m", "tests.train.resume_worker", *jobs]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-4000:]
+    reported = {line.split()[1]: [float(x) for x in line.split()[2:]] for line in done.stdout.splitlines() if line.startswith("losses")}
+    for case in CASES:
+        assert reported[case] == pytest.approx(straight[:2], rel=1e-5), case
+        assert_same(tmp_path / case, tmp_path / "middle", case)
+        last = resume_worker.train(tmp_path / case, tmp_path / f"{case}-end", "one", 1)
+        assert last == pytest.approx(straight[2:], rel=1e-5), case
+        assert_same(tmp_path / f"{case}-end", tmp_path / "end", f"{case}, then one process")
+
+
+@pytest.fixture
+def saved(tmp_path):
+    resume_worker.train(None, tmp_path / "c", "one", 1)
+    resume_worker.train(tmp_path / "c", tmp_path / "c", "one", 1)
+    return tmp_path / "c"
+
+
+@pytest.mark.parametrize("damage", ["no state", "truncated", "missing", "other format"])
+def test_a_checkpoint_that_is_not_whole_is_passed_over(saved, damage):
+    newest = saved / "step_00000002"
+    assert checkpoint.latest_checkpoint(saved) == newest
+    if damage == "no state":
+        (newest / "state.json").unlink()
+    elif damage == "truncated":
+        file = newest / "towers" / "imu.safetensors"
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage == "missing":
+        (newest / "optimizer.safetensors").unlink()
+    else:
+        value = json.loads((newest / "state.json").read_text())
+        (newest / "state.json").write_text(json.dumps(value | {"format": "something/9"}))
+    assert checkpoint.latest_checkpoint(saved) == saved / "step_00000001"
+    with pytest.raises(RunError, match="not a whole checkpoint"):
+        checkpoint.load_weights(newest, tiny_model(tiny_recipe()))
+
+
+def test_a_weight_of_another_shape_or_a_pickle_is_refused_by_name(saved):
+    newest = saved / "step_00000002"
+    file = newest / "towers" / "imu.safetensors"
+    content = file.read_bytes()
+    torch.save({"a": torch.ones(1)}, file)
+    blob = file.read_bytes().ljust(len(content), b"\0")[: len(content)]
+    file.write_bytes(blob)
+    with pytest.raises(RunError, match=r"imu\.safetensors cannot be read as safetensors"):
+        checkpoint.load_weights(newest, tiny_model(tiny_recipe()))
+    file.write_bytes(content)
+    recipe = tiny_recipe()
+    wide = recipe.towers["imu"].model_copy(update={"width": 32})
+    other = recipe.model_copy(update={"towers": {**recipe.towers, "imu": wide}})
+    with pytest.raises(RunError, match=r"has shape .* the recipe needs"):
+        checkpoint.load_weights(newest, tiny_model(other))
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(saved, monkeypatch):
+    def full(tensors, path):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    recipe, accelerator = tiny_recipe(), Accelerator(cpu=True)
+    model, optimizer = accelerator.prepare(*((m := tiny_model(recipe)), make_optimizer(m, recipe.train.optimizer)))
+    path = checkpoint.latest_checkpoint(saved)
+    checkpoint.load_training(path, accelerator, model, optimizer)
+    with pytest.raises(RunError, match=r"No space left on device.*last whole checkpoint stands"):
+        checkpoint.save(saved, checkpoint.State(3, {}, {}), recipe, accelerator, model, optimizer, 2)
+    assert sorted(p.name for p in saved.iterdir()) == ["latest", "step_00000001", "step_00000002"]
+    assert checkpoint.latest_checkpoint(saved) == path
+
+
+def test_the_last_ones_and_the_best_stay(tmp_path):
+    resume_worker.train(None, tmp_path / "c", "one", 1)
+    recipe, accelerator = tiny_recipe(), Accelerator(cpu=True)
+    model, optimizer = accelerator.prepare(*((m := tiny_model(recipe)), make_optimizer(m, recipe.train.optimizer)))
+    checkpoint.load_training(tmp_path / "c" / "step_00000001", accelerator, model, optimizer)
+    for step, score in enumerate([0.1, 0.9, 0.3, 0.2, 0.4], start=1):
+        checkpoint.save(tmp_path / "c", checkpoint.State(step, {}, {"score": score}), recipe, accelerator, model, optimizer, 2)
+    names = sorted(p.name for p in (tmp_path / "c").glob("step_*"))
+    assert names == ["step_00000002", "step_00000004", "step_00000005"]
+    assert (tmp_path / "c" / "best").read_text() == "step_00000002\n"
+    assert (tmp_path / "c" / "latest").read_text() == "step_00000005\n"
