@@ -25,7 +25,8 @@ import numpy as np
 from aura.data.files import atomic
 from aura.data.sample import Sample, from_metadata
 from aura.data.storage import Storage, StorageError
-from aura.data.writer import FORMAT, MANIFEST, PARTS, ShardError, index_bytes, totals
+from aura.data.writer import FORMAT, MANIFEST, PARTS, ShardError, index_bytes
+from aura.data.writer import totals as count_totals
 
 WHOLE_BYTES = 128 << 10  # a local sample up to this size is read in one piece
 WHOLE_BYTES_REMOTE = 2 << 20
@@ -96,6 +97,7 @@ class Split:
     name: str
     shards: list[Shard]
     totals: dict  # of the manifest: samples, seconds, subjects, labels, streams
+    digest: str = ""  # changes with the content: SHA-256 of the manifest
 
     @cached_property
     def _ends(self) -> list[int]:
@@ -257,8 +259,9 @@ def open_folder(path: str) -> dict[str, Split]:
         if storage.exists(PARTS):
             raise ShardError(f"{path} is unfinished (no {MANIFEST}, but {PARTS}): resume its converter with --resume")
         return _open_strangers(path, "*.tar")
+    content = storage.read(MANIFEST)
     try:
-        manifest = json.loads(storage.read(MANIFEST))
+        manifest = json.loads(content)
     except ValueError as error:
         raise ShardError(f"{storage.where(MANIFEST)} is not JSON: {error}") from error
     if manifest.get("format") != FORMAT:
@@ -269,7 +272,8 @@ def open_folder(path: str) -> dict[str, Split]:
             Shard(storage, s["file"], s["samples"], s["bytes"], index_name(s["file"]), s["index_sha256"])
             for s in about["shards"]
         ]
-        splits[name] = Split(path, name, shards, {k: v for k, v in about.items() if k != "shards"})
+        totals = {k: v for k, v in about.items() if k != "shards"}
+        splits[name] = Split(path, name, shards, totals, hashlib.sha256(content).hexdigest())
     return splits
 
 
@@ -317,7 +321,8 @@ def _open_strangers(root: str, pattern: str) -> dict[str, Split]:
         made.shards.append(Shard(storage, name, len(found), size, path))
         heads.setdefault(split, []).extend(found)
     for split, made in splits.items():
-        made.totals = totals(heads[split])
+        made.totals = count_totals(heads[split])
+        made.digest = hashlib.sha256("".join(Path(shard.index).name for shard in made.shards).encode()).hexdigest()
     return splits
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,9 +48,11 @@ def fitting_workers(streams: int, ranks: int, workers: int) -> int:
     return next((w for w in range(min(workers, own), 0, -1) if own % w == 0), 0)
 
 
-def _mixed(key: int, count: int) -> np.ndarray:
-    """`count` numbers of 64 bits from a key (SplitMix64, Steele et al. 2014, with the position as its state)."""
-    z = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(z: np.ndarray) -> np.ndarray:
+    """64 bits that depend on all bits of z (the finaliser of SplitMix64, Steele et al. 2014)."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
@@ -59,7 +60,7 @@ def _mixed(key: int, count: int) -> np.ndarray:
 
 def permutation(key: int, count: int) -> np.ndarray:
     """A permutation of 0 to count-1 that depends on the key alone, not on a library's random generator."""
-    return np.argsort(_mixed(key, count), kind="stable")
+    return np.argsort(_mix(np.arange(1, count + 1, dtype=np.uint64) * GOLDEN + np.uint64(key)), kind="stable")
 
 
 @lru_cache(maxsize=16)
@@ -146,12 +147,19 @@ class Order:
         """Counters at step 0: rows that each stream has taken of each source."""
         return [[0] * len(self.sizes) for _ in range(self.streams)]
 
-    def source_of(self, stream: int, q: int) -> int:
-        """The source of a stream's q-th row, drawn by weight."""
+    def source_of(self, streams: np.ndarray, q: np.ndarray) -> np.ndarray:
+        """The sources of the q-th rows of streams, drawn by weight: (n,) of (n,)."""
         if len(self.sizes) == 1:
-            return 0
+            return np.zeros(len(streams), np.int64)
+        keys = np.array([hash64("source", self.seed, v) for v in range(self.streams)], np.uint64)
+        drawn = _mix(keys[streams] + q.astype(np.uint64) * GOLDEN) / 2.0**64
         ends = np.cumsum(self.weights) / np.sum(self.weights)
-        return min(bisect_right(ends.tolist(), hash64("source", self.seed, stream, q) / 2**64), len(ends) - 1)
+        return np.minimum(np.searchsorted(ends, drawn, side="right"), len(ends) - 1)
+
+    def step_sources(self, step: int, batch: int) -> np.ndarray:
+        """The source of each row of a step, (B,)."""
+        rows = np.arange(step * batch, (step + 1) * batch)
+        return self.source_of(rows % self.streams, rows // self.streams)
 
     def row(self, stream: int, source: int, count: int) -> Row:
         """What a stream reads when it has taken `count` rows of a source."""

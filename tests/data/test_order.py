@@ -28,7 +28,7 @@ def walk(order: Order, rows: int) -> list:
     counters, out = order.start(), []
     for r in range(rows):
         v, q = r % order.streams, r // order.streams
-        source = order.source_of(v, q)
+        source = int(order.source_of(np.array([v]), np.array([q]))[0])
         out.append(order.row(v, source, counters[v][source]))
         counters[v][source] += 1
     return out

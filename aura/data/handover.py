@@ -1,0 +1,112 @@
+"""From reading processes to the one that trains: the parts of a step, each in one block of shared memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aura.data.batch import Batch, Stream
+
+ALIGNED = 64
+Layout = list[tuple[str, torch.dtype, tuple[int, ...], int]]
+
+
+@dataclass
+class Part:
+    """What one process read of one step.
+
+    places      places of its rows in the rank's batch, ascending
+    tensors     of these rows, by name (see `flatten`), all views of `block`; none where there are no rows
+    lists       of these rows, by field of `Batch`
+    skips       (stream, source, rows) that a stream passed over beside the plain order
+    bad         (source, sample, message) of samples that were passed over
+    error       what ended the reading
+    """
+
+    places: list[int]
+    block: Tensor | None = None
+    layout: Layout = field(default_factory=list)
+    lists: dict[str, list] = field(default_factory=dict)
+    skips: list[tuple[int, int, int]] = field(default_factory=list)
+    bad: list[tuple[int, int, str]] = field(default_factory=list)
+    error: Exception | None = None
+
+    def fill(self, batch: Batch) -> None:
+        """Puts a batch into the part. One block: each tensor sent alone would cost a shared-memory file of its own."""
+        tensors, self.lists = flatten(batch)
+        end = 0
+        for name, tensor in tensors.items():
+            self.layout.append((name, tensor.dtype, tuple(tensor.shape), end))
+            end += -(-tensor.nbytes // ALIGNED) * ALIGNED
+        self.block = torch.empty(end, dtype=torch.uint8)
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Views of the block, by name."""
+        if self.block is None:
+            return {}
+        out = {}
+        for name, dtype, shape, start in self.layout:
+            size = torch.Size(shape).numel() * dtype.itemsize
+            out[name] = self.block[start : start + size].view(dtype).reshape(shape)
+        return out
+
+
+def flatten(batch: Batch) -> tuple[dict[str, Tensor], dict[str, list]]:
+    """Tensors of a batch by name (`row`, `imu/values`, `imu/draws/gain`), and its lists."""
+    tensors: dict[str, Tensor] = {}
+    lists: dict[str, list] = {}
+    for f in dataclasses.fields(Batch):
+        value = getattr(batch, f.name)
+        if isinstance(value, Tensor):
+            tensors[f.name] = value
+        elif isinstance(value, list):
+            lists[f.name] = value
+    for name, stream in batch.streams.items():
+        for f in dataclasses.fields(Stream):
+            value = getattr(stream, f.name)
+            if isinstance(value, Tensor):
+                tensors[f"{name}/{f.name}"] = value
+        tensors |= {f"{name}/draws/{draw}": value for draw, value in stream.draws.items()}
+    return tensors, lists
+
+
+def unflatten(tensors: dict[str, Tensor], lists: dict[str, list]) -> Batch:
+    """The batch that `flatten` took apart."""
+    streams: dict[str, dict] = {}
+    plain: dict[str, Any] = {}
+    for key, tensor in tensors.items():
+        stream, _, name = key.partition("/")
+        if not name:
+            plain[key] = tensor
+            continue
+        fields = streams.setdefault(stream, {"draws": {}})
+        if name.startswith("draws/"):
+            fields["draws"][name.removeprefix("draws/")] = tensor
+        else:
+            fields[name] = tensor
+    plain |= lists
+    return Batch(streams={name: Stream(**fields) for name, fields in streams.items()}, **plain)
+
+
+def join(parts: Sequence[Part], rows: int) -> Batch:
+    """The batch of `rows` rows whose places the parts share."""
+    tensors: dict[str, Tensor] = {}
+    lists: dict[str, list] = {}
+    for part in parts:
+        places = torch.tensor(part.places, dtype=torch.int64)
+        for name, tensor in part.tensors().items():
+            if name not in tensors:
+                tensors[name] = tensor.new_empty((rows, *tensor.shape[1:]))
+            tensors[name][places] = tensor
+        for name, values in part.lists.items():
+            column = lists.setdefault(name, [None] * rows)
+            for place, value in zip(part.places, values):
+                column[place] = value
+    return unflatten(tensors, lists)
