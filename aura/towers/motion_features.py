@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from aura.body.skeletons import Skeleton
 from aura.data.batch import Stream
 from aura.towers.features import steps
+from aura.towers.transformer import masked_mean
 
 # Velocities of a lively movement are a few trunk lengths a second, turns of limbs a few rad/s: both near 1 like the rest.
 RATE_UNIT = 3.0
@@ -106,13 +107,13 @@ class MotionFeatures(nn.Module):
         return torch.where(length > 1e-3, length, fallback)
 
     def _heading(self, points: Tensor, known: Tensor) -> Tensor:
-        """Rotation about z (B, 1, 3, 3), for rows from the right, that brings the median right-left line to y."""
+        """Rotation about z (B, 1, 3, 3), for rows from the right, that brings the mean right-left direction to y."""
         side = points.new_tensor([0.0, 1.0]).expand(len(points), 2)
         for right, left in reversed(self.lines):
-            line = points[:, :, left, :2] - points[:, :, right, :2]
             there = known[:, :, right] & known[:, :, left]
-            line = line.masked_fill(~there[..., None], torch.nan).nanmedian(1).values
-            usable = line.norm(dim=-1, keepdim=True) > 1e-3
+            line = F.normalize(points[:, :, left, :2] - points[:, :, right, :2], dim=-1, eps=1e-3)
+            line = masked_mean(line, there, 1)
+            usable = line.norm(dim=-1, keepdim=True) > 1e-2
             side = torch.where(usable, F.normalize(torch.where(usable, line, 1.0), dim=-1), side)
         x, y = side.unbind(-1)
         zero, one = torch.zeros_like(x), torch.ones_like(x)
