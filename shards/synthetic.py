@@ -24,7 +24,7 @@ from aura.body.virtual_imu import GRAVITY, imperfect, virtual_imu
 from aura.data.sample import Sample
 from aura.data.video import encode_h264
 from shards.common import convert, parser
-from shards.synthetic_body import SENSORS, Pose, Subject, colour, draw, make_subject, pose
+from shards.synthetic_body import SENSORS, Pose, Subject, draw, make_subject, pose, wall_colour
 from shards.synthetic_motions import ACTIVITIES, Activity, Motion, idle
 
 DATASET = "synthetic"
@@ -128,7 +128,7 @@ def clip(
     arrays["pose2d"] = seen(frames(POSE_HZ).coco17(), camera, rng)
     entry = {"rate_hz": POSE_HZ, "start_s": 0.0, "length": len(arrays["pose2d"])}
     streams["pose2d"] = {**entry, "skeleton": "coco17", "camera": camera.intrinsics()}
-    background = colour(rng, 60, 220)
+    background = wall_colour(subject, rng)
     if settings.video:
         small = resized(camera, settings.video_pixels)
         images = draw(frames(VIDEO_FPS), subject, small, background)

@@ -219,6 +219,13 @@ _BONES = [
 ]  # fmt: skip
 
 
+def wall_colour(subject: Subject, rng: np.random.Generator) -> Colour:
+    """Of some random colours the one that stands out best from the subject's."""
+    walls = [colour(rng, 60, 220) for _ in range(6)]
+    worn = np.array(list(subject.colours.values()))
+    return max(walls, key=lambda wall: float(np.abs(worn - wall).max(1).min()))
+
+
 def draw(body: Pose, subject: Subject, camera: Camera, background: Colour) -> np.ndarray:
     """Frames (T, H, W, 3) uint8 RGB of the body before a wall and a floor, far parts first, lit by distance."""
     local = (body.positions - camera.position) @ camera.rotation.T
