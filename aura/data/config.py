@@ -92,7 +92,9 @@ class Window(Config):
     min_cover: float = Field(0.5, gt=0, le=1, description="a stream that covers less of the window is missing")
     whole: bool = False
     crop: float = Field(1.0, gt=0, le=1, description="training with `whole`: smallest share of the sample")
-    warp: float = Field(0.0, ge=0, lt=1, description="training: smooth random change of tempo, +-warp, same for all streams")
+    warp: float = Field(
+        0.0, ge=0, lt=1, description="training: smooth random change of tempo, +-warp, same for all streams"
+    )
 
 
 class DataConfig(Config):
@@ -111,7 +113,8 @@ class DataConfig(Config):
         if isinstance(values, dict):
             values = dict(values)
             values["eval"] = tuple(
-                {"split": "val", **source} if isinstance(source, dict) else source for source in values.get("eval") or ()
+                {"split": "val", **source} if isinstance(source, dict) else source
+                for source in values.get("eval") or ()
             )
         return values
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from aura.data.config import Window
+from aura.data.order import hash64
+from aura.data.resample import Places, even_places, places
 
 START_GRID_S = 0.02  # training windows start on this grid: streams then share few phases, whose filters are kept
 
@@ -32,7 +34,7 @@ class Cut:
     warp: float = 0.0
     phase: float = 0.0
 
-    def places(self, u: np.ndarray) -> np.ndarray:
+    def warped(self, u: np.ndarray) -> np.ndarray:
         """Places in the part, 0 to 1, of window times u, 0 to 1."""
         if self.warp == 0:
             return u
@@ -40,16 +42,23 @@ class Cut:
 
     def times(self, u: np.ndarray, stream: Mapping) -> np.ndarray:
         """Seconds in the sample of window times u (0 to 1) for a stream (`rate_hz`, `start_s`, `length`)."""
-        places = self.places(u)
+        place = self.warped(u)
         if self.whole:
             extent = stream["length"] / stream["rate_hz"]
-            return stream["start_s"] + extent * (self.first + self.share * places)
-        return self.start_s + self.span_s * places
+            return stream["start_s"] + extent * (self.first + self.share * place)
+        return self.start_s + self.span_s * place
 
-    def grid(self, rate_hz: float, stream: Mapping) -> np.ndarray:
-        """Seconds in the sample of the window's items at a rate, `round(seconds * rate_hz)` of them."""
+    def grid(self, rate_hz: float, stream: Mapping) -> Places:
+        """Where the window's items at a rate, `round(seconds * rate_hz)` of them, lie among the stream's items."""
         count = items(self.seconds, rate_hz)
-        return self.times(np.arange(count) / (rate_hz * self.seconds), stream)
+        rate, start = stream["rate_hz"], stream["start_s"]
+        if self.warp:
+            return places(self.times(np.arange(count) / (rate_hz * self.seconds), stream), rate, start)
+        if self.whole:
+            length = stream["length"]
+            return even_places(length * self.first, length * self.share / (rate_hz * self.seconds), count)
+        speed = self.span_s / self.seconds
+        return even_places((self.start_s - start) * rate, speed * rate / rate_hz, count)
 
 
 def items(seconds: float, rate_hz: float) -> int:
@@ -57,15 +66,17 @@ def items(seconds: float, rate_hz: float) -> int:
     return max(1, round(seconds * rate_hz))
 
 
-def training_cut(window: Window, duration_s: float, rng: np.random.Generator) -> Cut:
-    """A random window of a sample. A sample that is shorter than the window is at the window's start."""
-    warp, phase = (window.warp * rng.random(), 2 * math.pi * rng.random()) if window.warp else (0.0, 0.0)
+def training_cut(window: Window, duration_s: float, key: int) -> Cut:
+    """A window of a sample, drawn by `key`. A sample that is shorter than the window is at the window's start."""
+    warp, phase = (
+        (window.warp * uniform(key, "warp"), 2 * math.pi * uniform(key, "phase")) if window.warp else (0.0, 0.0)
+    )
     if window.whole:
-        share = 1 - (1 - window.crop) * rng.random()
-        first = (1 - share) * rng.random()
+        share = 1 - (1 - window.crop) * uniform(key, "share")
+        first = (1 - share) * uniform(key, "first")
         return Cut(first * duration_s, share * duration_s, window.seconds, True, first, share, warp, phase)
     room = max(0.0, duration_s - window.seconds)
-    start = START_GRID_S * int(rng.random() * (math.floor(room / START_GRID_S + 1e-6) + 1))
+    start = START_GRID_S * int(uniform(key, "start") * (math.floor(room / START_GRID_S + 1e-6) + 1))
     return Cut(start, window.seconds, window.seconds, warp=warp, phase=phase)
 
 
@@ -82,3 +93,8 @@ def evaluation_count(window: Window, duration_s: float) -> int:
         return 1
     stride = window.stride_s or window.seconds
     return max(1, math.floor((duration_s - window.seconds) / stride + 1e-6) + 1)
+
+
+def uniform(key: int, name: str) -> float:
+    """A number in [0, 1) that depends on key and name alone."""
+    return (hash64(key, name) >> 11) / 2.0**53

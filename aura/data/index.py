@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import json
+import math
 import mmap
 import os
 import re
@@ -177,7 +178,7 @@ class Record:
         be read-only.
         """
         offset, dtype, shape = self._layout(array)
-        inner = int(np.prod(shape[1 if rows is None else 2 :])) * dtype.itemsize
+        inner = math.prod(shape[1 if rows is None else 2 :]) * dtype.itemsize
         bases = [0] if rows is None else [row * shape[1] * inner for row in rows]
         pieces = self._pieces([(offset + base + start * inner, (stop - start) * inner) for base in bases])
         arrays = [np.frombuffer(piece, dtype) for piece in pieces]
@@ -189,7 +190,7 @@ class Record:
     def array(self, name: str) -> np.ndarray:
         """A whole array."""
         offset, dtype, shape = self._layout(name)
-        piece = self._pieces([(offset, int(np.prod(shape)) * dtype.itemsize)])[0]
+        piece = self._pieces([(offset, math.prod(shape) * dtype.itemsize)])[0]
         return np.frombuffer(piece, dtype).reshape(shape)
 
     def sample(self) -> Sample:
@@ -215,7 +216,7 @@ class Record:
         """Where an array's first item is in the sample, its dtype and shape: the data ends where the file does."""
         start, size, dtype, shape = self._member(f"{array}.npy")
         kind = np.dtype(dtype)
-        return start + size - int(np.prod(shape)) * kind.itemsize, kind, shape
+        return start + size - math.prod(shape) * kind.itemsize, kind, shape
 
     def _pieces(self, spans: list[tuple[int, int]]) -> list[memoryview] | list[bytes]:
         if self._whole is not None:

@@ -8,6 +8,7 @@ invalid items have no part in any value.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -18,15 +19,52 @@ PASS = 0.95  # the cutoff's share of the lower Nyquist rate, which leaves room f
 SAME = 1e-6  # grids that differ by less than this part of a source item are one grid
 
 
-def needed(count: int, rate_hz: float, start_s: float, times: np.ndarray) -> tuple[int, int]:
-    """The source items [from, to) that output items at `times` (T,) depend on; from = to where there are none."""
+@dataclass(frozen=True)
+class Places:
+    """Where output items lie among source items: `x` (T,) ascending, in units of source items.
+
+    first, step    of an even grid: x = first + step * arange(T)
+    aligned        x are consecutive source items: nothing to filter
+    """
+
+    x: np.ndarray
+    first: float
+    step: float
+    even: bool
+    aligned: bool
+
+    def after(self, begin: int) -> Places:
+        """The same places for a source of which the first `begin` items are left out."""
+        return self if begin == 0 else Places(self.x - begin, self.first - begin, self.step, self.even, self.aligned)
+
+
+def even_places(first: float, step: float, count: int) -> Places:
+    """Places of an even grid."""
+    aligned = abs(step - 1) * count < SAME and abs(first - round(first)) < SAME
+    return Places(first + step * np.arange(count), first, step, True, aligned)
+
+
+def places(times: np.ndarray, rate_hz: float, start_s: float) -> Places:
+    """Places of output times (T,), ascending seconds, in a stream whose item i is at `start_s + i / rate_hz`."""
     x = (np.asarray(times, np.float64) - start_s) * rate_hz
-    if _aligned(x):
-        first = int(np.rint(x[0]))
-        return min(max(first, 0), count), max(min(first + len(x), count), 0)
-    widest = float(np.diff(x).max()) if len(x) > 1 else 1.0
+    count = len(x)
+    if count == 0:
+        return Places(x, 0.0, 1.0, True, False)
+    step = float(x[-1] - x[0]) / (count - 1) if count > 1 else 1.0
+    if count < 3 or float(np.abs(x - (x[0] + step * np.arange(count))).max()) < SAME:
+        return even_places(float(x[0]), step, count)
+    return Places(x, float(x[0]), step, False, False)
+
+
+def needed(count: int, at: Places) -> tuple[int, int]:
+    """The source items [from, to) of `count` that the output items depend on; from = to where there are none."""
+    if at.aligned:
+        first = round(at.first)
+        begin, end = max(first, 0), min(first + len(at.x), count)
+        return (begin, end) if begin < end else (0, 0)
+    widest = at.step if at.even else float(np.diff(at.x).max())
     reach = math.ceil(LOBES * max(1.0, widest / PASS)) + 1
-    begin, end = math.floor(x[0]), math.ceil(x[-1]) + 1
+    begin, end = math.floor(at.x[0]), math.ceil(at.x[-1]) + 1
     if begin >= count or end <= 0:
         return 0, 0
     return max(begin - reach, 0), min(end + reach, count)
@@ -45,39 +83,53 @@ def resample(
     sides of it are; half an item beyond the first or last still is. Invalid output items are 0. Where the output's
     times are items of the source, at its rate, the values are the source's own.
     """
-    x = (np.asarray(times, np.float64) - start_s) * rate_hz
-    count, steps = len(values), len(x)
-    known = np.ones(count, bool) if valid is None else valid
-    if steps == 0 or count == 0:
-        return np.zeros((steps, *values.shape[1:]), np.float32), np.zeros((steps, *known.shape[1:]), bool)
+    return resample_at(values, valid, places(times, rate_hz, start_s))
 
-    low = np.floor(x + SAME).astype(np.int64)
-    high = np.ceil(x - SAME).astype(np.int64)
-    near = (x > -0.5 - SAME) & (x < count - 0.5 + SAME)
-    low, high = np.clip(low, 0, count - 1), np.clip(high, 0, count - 1)
-    inside = near.reshape(-1, *[1] * (known.ndim - 1))
-    found = known[low] & known[high] & inside
-    if _aligned(x):
-        out = np.array(values[low], np.float32)
+
+def resample_at(values: np.ndarray, valid: np.ndarray | None, at: Places) -> tuple[np.ndarray, np.ndarray]:
+    """As `resample`, at places."""
+    count, steps = len(values), len(at.x)
+    apart = () if valid is None else valid.shape[1:]
+    whole = valid is None or bool(valid.all())
+    if steps == 0 or count == 0:
+        return np.zeros((steps, *values.shape[1:]), np.float32), np.zeros((steps, *apart), bool)
+    x = at.x
+    near = np.ones(steps, bool)
+    if x[0] <= -0.5 - SAME or x[-1] >= count - 0.5 + SAME:
+        near = (x > -0.5 - SAME) & (x < count - 0.5 + SAME)
+    if valid is None or whole:
+        found = near if not apart else np.broadcast_to(near.reshape(-1, *[1] * len(apart)), (steps, *apart)).copy()
+    else:
+        low = np.minimum(np.maximum(np.floor(x + SAME).astype(np.int64), 0), count - 1)
+        high = np.minimum(np.maximum(np.ceil(x - SAME).astype(np.int64), 0), count - 1)
+        found = valid[low] & valid[high] & near.reshape(-1, *[1] * len(apart))
+    if at.aligned:
+        first = round(at.first)
+        begin, end = max(first, 0), min(first + steps, count)
+        if (begin, end) == (first, first + steps) and whole:
+            return np.array(values[begin:end], np.float32), found
+        out = np.zeros((steps, *values.shape[1:]), np.float32)
+        out[max(begin - first, 0) : max(end - first, 0)] = values[begin : max(end, begin)]
         return _zeroed(out, found), found
 
-    weights = _weights_for(x, count)
-    if known.all():
-        out = (weights @ values.reshape(count, -1)).reshape(steps, *values.shape[1:])
+    if at.even:
+        weights = _even_weights(round(at.first, 7), round(at.step, 9), steps, count)
+    else:
+        weights = _weights(x, np.gradient(x), count)
+    if valid is None or whole:
+        out = np.asarray(weights @ values.reshape(count, -1)).reshape(steps, *values.shape[1:])
         return _zeroed(out.astype(np.float32, copy=False), found), found
-    mask = known.reshape(*known.shape, *[1] * (values.ndim - known.ndim))
+    mask = valid.reshape(*valid.shape, *[1] * (values.ndim - valid.ndim))
     clean = np.where(mask, values, 0.0).astype(np.float32)
-    out = (weights @ clean.reshape(count, -1)).reshape(steps, *values.shape[1:])
-    total = (weights @ known.reshape(count, -1).astype(np.float32)).reshape(steps, *known.shape[1:])
+    out = np.asarray(weights @ clean.reshape(count, -1)).reshape(steps, *values.shape[1:])
+    total = np.asarray(weights @ valid.reshape(count, -1).astype(np.float32)).reshape(steps, *apart)
     found &= total > 0.1  # a valid neighbour on both sides makes this larger: the main lobe is there
-    divisor = np.where(found, total, 1.0).reshape(*total.shape, *[1] * (values.ndim - known.ndim))
+    divisor = np.where(found, total, 1.0).reshape(*total.shape, *[1] * (values.ndim - valid.ndim))
     return _zeroed((out / divisor).astype(np.float32), found), found
 
 
-def resample_rotations(
-    values: np.ndarray, valid: np.ndarray | None, rate_hz: float, start_s: float, times: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Unit quaternions (N, ..., 4) at other times, as `resample`: q and -q are one rotation, so neighbours are given the
+def resample_rotations(values: np.ndarray, valid: np.ndarray | None, at: Places) -> tuple[np.ndarray, np.ndarray]:
+    """Unit quaternions (N, ..., 4) at places, as `resample`: q and -q are one rotation, so neighbours are given the
     same sign before the filter, and norm 1 after it. Invalid output items are the identity."""
     quaternions = np.asarray(values, np.float32)
     if valid is not None:
@@ -86,46 +138,32 @@ def resample_rotations(
     flips = np.where((quaternions[1:] * quaternions[:-1]).sum(-1) < 0, -1.0, 1.0)
     signs = np.cumprod(np.concatenate([np.ones_like(flips[:1]), flips]), axis=0) if len(flips) else np.ones(1)
     signs = signs.reshape(*signs.shape, *[1] * (values.ndim - signs.ndim))
-    out, found = resample((quaternions * signs).astype(np.float32), valid, rate_hz, start_s, times)
+    out, found = resample_at((quaternions * signs).astype(np.float32), valid, at)
     norm = np.linalg.norm(out, axis=-1, keepdims=True)
     out = np.where(norm > 1e-6, out / np.maximum(norm, 1e-6), np.float32([1, 0, 0, 0]))
     return out.astype(np.float32), found
 
 
-def resample_points(
-    values: np.ndarray, rate_hz: float, start_s: float, times: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Image points (N, J, 3) of x, y, confidence at other times: (T, J, 3) and valid (T,).
+def resample_points(values: np.ndarray, at: Places) -> tuple[np.ndarray, np.ndarray]:
+    """Image points (N, J, 3) of x, y, confidence at places: (T, J, 3) and valid (T,).
 
     A point of confidence 0 is unknown: it has no part in any value, and where one of its neighbours in time is unknown
     the output point is too (all 0). `valid` says which items lie in the stream, whatever their points.
     """
-    known = values[..., 2] > 0
-    out, found = resample(values, known, rate_hz, start_s, times)
-    # The filter may overshoot; a known point keeps a confidence above 0, by which it is told from an unknown one.
-    out[..., 2] = np.where(found, np.clip(out[..., 2], 1e-3, 1.0), 0.0)
-    x = (np.asarray(times) - start_s) * rate_hz
-    return out, (x > -0.5 - SAME) & (x < len(values) - 0.5 + SAME)
+    out, found = resample_at(values, values[..., 2] > 0, at)
+    if not at.aligned:
+        # The filter may overshoot; a known point keeps a confidence above 0, by which it is told from an unknown one.
+        confidence = out[..., 2]
+        np.minimum(np.maximum(confidence, 1e-3, out=confidence), 1.0, out=confidence)
+        confidence[~found] = 0.0
+    inside = (at.x > -0.5 - SAME) & (at.x < len(values) - 0.5 + SAME)
+    return out, inside
 
 
 def _zeroed(out: np.ndarray, found: np.ndarray) -> np.ndarray:
     if not found.all():
         out[~found] = 0.0
     return out
-
-
-def _aligned(x: np.ndarray) -> bool:
-    """Places are consecutive source items: nothing to filter."""
-    return len(x) > 0 and bool(np.abs(x - (np.rint(x[0]) + np.arange(len(x)))).max() < SAME)
-
-
-def _weights_for(x: np.ndarray, count: int) -> csr_array:
-    """Weights (T, N) for places x; those of even grids are kept, since windows share few phases."""
-    steps = len(x)
-    step = float((x[-1] - x[0]) / (steps - 1)) if steps > 1 else 1.0
-    if float(np.abs(x - (x[0] + step * np.arange(steps))).max()) < SAME:
-        return _even_weights(round(float(x[0]), 7), round(step, 9), steps, count)
-    return _weights(x, np.gradient(x), count)
 
 
 @lru_cache(maxsize=64)
@@ -150,4 +188,5 @@ def _weights(x: np.ndarray, spacing: np.ndarray, count: int) -> csr_array:
     total = np.add.reduceat(weight, ends[:-1])
     # A place far outside the source sees the filter's side lobes alone: it is not valid, its weights do not matter.
     weight /= np.where(np.abs(total) > 1e-3, total, 1.0)[row]
-    return csr_array((weight.astype(np.float32), column, ends), shape=(len(x), count))  # pyright: ignore[reportArgumentType]
+    cells = (weight.astype(np.float32), column, ends)
+    return csr_array(cells, shape=(len(x), count))  # pyright: ignore[reportArgumentType]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,22 +18,26 @@ import torch
 
 from aura.body.placements import placement_id
 from aura.body.skeletons import SKELETONS, match, skeleton
-from aura.data.config import ImuInput, MocapInput, Pose2dInput, TextInput, VideoInput
+from aura.data.config import ImuAugment, ImuInput, MocapInput, Pose2dInput, SkeletonAugment, TextInput, VideoInput
 from aura.data.cut import Cut, items
 from aura.data.index import BadSample, Record
-from aura.data.resample import needed, resample, resample_points, resample_rotations
-from aura.data.sample import CHANNELS, orientation_of
+from aura.data.order import hash64
+from aura.data.resample import needed, resample_at, resample_points, resample_rotations
+from aura.data.sample import orientation_of
 from aura.data.video import decode_frames
 
+NO_IMU_AUGMENT = ImuAugment.model_validate({})
+NO_SKELETON_AUGMENT = SkeletonAugment.model_validate({})
 IDENTITY = np.array([1, 0, 0, 0], np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Options:
     """What a reader of a kind needs beside the record.
 
     tower, shape    stored embeddings asked for: hash of their tower, shape of a row; "" and (): the stream itself
-    training        augmentation is drawn; `rng` is then the row's generator for this stream
+    training        rows have draws of the augmentation
+    key             of the row, in training: seeds its random choices; None: there are none
     """
 
     name: str
@@ -42,7 +46,12 @@ class Options:
     tower: str = ""
     shape: tuple[int, ...] = ()
     training: bool = False
-    rng: np.random.Generator | None = None
+    key: int | None = None
+
+    @cached_property
+    def rng(self) -> np.random.Generator | None:
+        """The row's generator for this stream, made when it is first needed."""
+        return None if self.key is None else np.random.Generator(np.random.Philox(key=hash64(self.key, self.name)))
 
 
 Fields = dict[str, Any]
@@ -51,38 +60,42 @@ Fields = dict[str, Any]
 def read_imu(record: Record, cut: Cut, options: Options) -> Fields | None:
     """values (S, T, 6), valid (S, T), sensor_mask (S,), channel_mask (S, 6), placement (S,), orientation (S, T, 4)."""
     config: ImuInput = options.config
-    name, rng = options.name, options.rng
+    name = options.name
     stream = record.head["streams"].get(name)
     if stream is None:
         return None
-    times = cut.grid(config.rate_hz, stream)
     sensors = stream["sensors"]
-    begin, end = needed(stream["length"], stream["rate_hz"], stream["start_s"], times)
+    at = cut.grid(config.rate_hz, stream)
+    begin, end = needed(stream["length"], at)
     if begin == end:
         return None
+    at = at.after(begin)
     chosen = list(range(len(sensors)))
     if len(chosen) > config.sensors:
-        chosen = sorted(rng.permutation(len(chosen))[: config.sensors].tolist()) if rng is not None else chosen
+        if options.rng is not None:
+            chosen = sorted(options.rng.permutation(len(chosen))[: config.sensors].tolist())
         chosen = chosen[: config.sensors]
-    clock = (stream["rate_hz"], stream["start_s"] + begin / stream["rate_hz"], times)
     source = _finite(record, name, record.items(name, begin, end, chosen))
-    values, valid = resample(source.swapaxes(0, 1), None, *clock)
-    if valid.mean() < options.min_cover:
+    values, valid = resample_at(source.swapaxes(0, 1), None, at)
+    if _covers_less(valid, options.min_cover):
         return None
     out = blank_imu(cut.seconds, options)
     count = len(chosen)
     out["values"][:count] = values.swapaxes(0, 1)
     out["valid"][:count] = valid
     out["sensor_mask"][:count] = True
-    for slot, sensor in enumerate(sensors[i] for i in chosen):
-        out["channel_mask"][slot] = np.repeat([c in sensor["channels"] for c in CHANNELS], 3)
-        out["placement"][slot] = _placement(record, sensor["placement"])
+    for slot, i in enumerate(chosen):
+        channels = sensors[i]["channels"]
+        out["channel_mask"][slot, :3] = "acc" in channels
+        out["channel_mask"][slot, 3:] = "gyro" in channels
+        out["placement"][slot] = _placement(record, sensors[i]["placement"])
     if config.orientation and record.has(orientation_of(name)):
         source = _finite(record, name, record.items(orientation_of(name), begin, end, chosen))
-        rotations, _ = resample_rotations(source.swapaxes(0, 1), None, *clock)
+        rotations, _ = resample_rotations(source.swapaxes(0, 1), None, at)
         out["orientation"][:count] = np.where(valid[None, :, None], rotations.swapaxes(0, 1), 0)
-    if rng is not None:
-        _draw_imu(out, config, rng, count)
+    if options.key is not None and config.augment != NO_IMU_AUGMENT:
+        assert options.rng is not None
+        _draw_imu(out, config, options.rng, count)
     return out
 
 
@@ -163,27 +176,31 @@ def read_skeleton(record: Record, cut: Cut, options: Options) -> Fields | None:
     stream = record.head["streams"].get(name)
     if stream is None:
         return None
-    times = cut.grid(config.rate_hz, stream)
-    begin, end = needed(stream["length"], stream["rate_hz"], stream["start_s"], times)
+    at = cut.grid(config.rate_hz, stream)
+    begin, end = needed(stream["length"], at)
     if begin == end:
         return None
-    clock = (stream["rate_hz"], stream["start_s"] + begin / stream["rate_hz"], times)
     source = _finite(record, name, record.items(name, begin, end))
-    index = _matched(_skeleton_text(stream["skeleton"]), config.skeleton)
-    there = index >= 0
-    if not there.any():
+    index, there, same = _matched(_skeleton_text(stream["skeleton"]), config.skeleton)
+    if not len(index):
         raise BadSample(f"{record.where}: no joint of {name} is in {config.skeleton}, the skeleton of inputs.{name}")
-    source = source[:, index[there]]
-    values, valid = resample_points(source, *clock) if config.kind == "pose2d" else resample(source, None, *clock)
-    if valid.mean() < options.min_cover:
+    if not same:
+        source = source[:, index]
+    at = at.after(begin)
+    values, valid = resample_points(source, at) if config.kind == "pose2d" else resample_at(source, None, at)
+    if _covers_less(valid, options.min_cover):
         return None
     out = blank_skeleton(cut.seconds, options)
-    out["values"][:, there] = values
+    if there.all():
+        out["values"] = values
+    else:
+        out["values"][:, there] = values
     out["valid"][:] = valid
     out["joint_mask"][:] = there
     if config.kind == "pose2d":
         out["image_size"][:] = stream["camera"]["width"], stream["camera"]["height"]
-    if options.rng is not None:
+    if options.key is not None and config.augment != NO_SKELETON_AUGMENT:
+        assert options.rng is not None
         _draw_skeleton(out, config, options.rng)
     return out
 
@@ -272,7 +289,7 @@ def read_video(record: Record, cut: Cut, options: Options) -> Fields | None:
     extent = {"rate_hz": rate, "start_s": stream["start_s"], "length": count}
     place = (cut.times(middles, extent) - stream["start_s"]) * rate
     valid = (place > -0.5 - 1e-6) & (place < count - 0.5 + 1e-6)
-    if valid.mean() < options.min_cover:
+    if _covers_less(valid, options.min_cover):
         return None
     index = np.clip(np.floor(place + 0.5 - 1e-6).astype(int), 0, count - 1)
     if options.tower:
@@ -328,7 +345,8 @@ def read_text(record: Record, cut: Cut, options: Options) -> Fields | None:
     ]
     if not fit:
         return None
-    index = fit[0] if options.rng is None else fit[int(options.rng.integers(len(fit)))]
+    # By hash and not by the generator, which costs more than all the rest here.
+    index = fit[0] if options.key is None else fit[hash64(options.key, options.name) % len(fit)]
     out: Fields = {"text": record.head["texts"][index]["text"]}
     if options.tower:
         stored = record.head["streams"].get("text.emb")
@@ -362,8 +380,13 @@ BLANKS: dict[str, Callable[[float, Options], Fields]] = {
 }
 
 
+def _covers_less(valid: np.ndarray, share: float) -> bool:
+    return int(np.count_nonzero(valid)) < share * valid.size - 1e-6
+
+
 def _finite(record: Record, name: str, values: np.ndarray) -> np.ndarray:
-    if not np.isfinite(values).all():
+    # A sum is three times cheaper than a test of every value, and finite only if (short of overflow) all values are.
+    if not np.isfinite(values.sum()) and not np.isfinite(values).all():
         raise BadSample(f"{record.where}.{name}.npy: holds values that are not finite")
     return values
 
@@ -388,7 +411,9 @@ def _skeleton_text(meta: str | dict) -> str:
 
 
 @lru_cache(maxsize=256)
-def _matched(meta: str, target: str) -> np.ndarray:
-    """For each joint of the recipe's skeleton the joint of the stream's, -1 where absent."""
-    source = json.loads(meta) if meta.startswith("{") else meta
-    return match(skeleton(source), SKELETONS[target])
+def _matched(meta: str, target: str) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Which joints of the recipe's skeleton the stream has, (J,) bool; their places in it; whether they are all of it."""
+    source = skeleton(json.loads(meta) if meta.startswith("{") else meta)
+    index = match(source, SKELETONS[target])
+    there = index >= 0
+    return index[there], there, index.tolist() == list(range(len(source.joints)))

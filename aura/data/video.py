@@ -13,6 +13,7 @@ import av
 import numpy as np
 from av.codec.context import Flags
 from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
 from numpy.typing import ArrayLike
 
 
@@ -111,12 +112,15 @@ def _decode_from(
     if not wanted:
         return
     context.flush_buffers()
+    to_rgb = (
+        VideoReformatter()
+    )  # one for all frames: a frame's own would set its tables up anew, at four times the cost
     for packet in [*packets[begin:], None]:
         for frame in context.decode(packet):
             if frame.pts in wanted:
                 if frame.is_corrupt:
                     raise ValueError(f"the video is damaged at {float(frame.time or 0):.3f} s")
-                images[frame.pts] = frame.to_ndarray(format="rgb24")
+                images[frame.pts] = to_rgb.reformat(frame, format="rgb24").to_ndarray()
                 wanted.discard(frame.pts)
         if not wanted:
             return

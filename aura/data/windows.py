@@ -58,7 +58,7 @@ class Cutter:
 
     def training_row(self, record: Record, number: int, key: int) -> RowData:
         """A random window, with the draws of its augmentation; `key` seeds all its choices. BadSample as `Record`."""
-        cut = training_cut(self.window, float(record.entry["duration_s"]), generator(key, "window"))
+        cut = training_cut(self.window, float(record.entry["duration_s"]), key)
         return self._row(record, number, cut, key)
 
     def evaluation_row(self, record: Record, number: int, window: int) -> RowData:
@@ -70,14 +70,14 @@ class Cutter:
         """A row of weight 0 without any stream."""
         return RowData(dict.fromkeys(self.inputs), -1, weight=0.0)
 
-    def _options(self, name: str, rng: np.random.Generator | None = None) -> Options:
+    def _options(self, name: str, key: int | None = None) -> Options:
         tower, shape = self.towers.get(name, ""), self.shapes.get(name, ())
-        return Options(name, self.inputs[name], self.window.min_cover, tower, shape, self.training, rng)
+        return Options(name, self.inputs[name], self.window.min_cover, tower, shape, self.training, key)
 
     def _row(self, record: Record, number: int, cut: Cut, key: int | None) -> RowData:
         entry, streams = record.entry, {}
         for name, config in self.inputs.items():
-            options = self._options(name, None if key is None else generator(key, name))
+            options = self._options(name, key)
             try:
                 streams[name] = READERS[config.kind](record, cut, options)
             except (KeyError, TypeError, IndexError) as error:
@@ -131,11 +131,6 @@ class Cutter:
             raise ValueError("a stream of texts needs a tokenizer, or stored embeddings (precomputed)")
         ids = torch.where(present[:, None], self.tokenize(words), 0)
         return Stream(values=ids, present=present, valid=present[:, None].expand(ids.shape).clone())
-
-
-def generator(key: int, name: str) -> np.random.Generator:
-    """The random generator of one stream of a row."""
-    return np.random.Generator(np.random.Philox(key=hash64(key, name)))
 
 
 def row_key(seed: int, source: int, number: int, sample_id: str, window: int) -> int:

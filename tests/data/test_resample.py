@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aura.data.resample import needed, resample, resample_points, resample_rotations
+from aura.data.resample import needed, places, resample, resample_points, resample_rotations
 
 
 def sine(hz, times):
@@ -95,13 +95,13 @@ def test_needed_items_are_enough():
     source = np.random.default_rng(2).normal(size=(3000, 2)).astype(np.float32)
     for rate, out, start in [(200, 50, 3.333), (200, 200, 4.0), (200, 60, 0.01), (20, 50, 100.0), (200, 50, 14.0)]:
         times = grid(out, 5, start=start)
-        begin, end = needed(len(source), rate, 0.0, times)
+        begin, end = needed(len(source), places(times, rate, 0.0))
         whole = resample(source, None, rate, 0.0, times)
         part = resample(source[begin:end], None, rate, begin / rate, times)
         np.testing.assert_allclose(part[0], whole[0], atol=2e-6)
         np.testing.assert_array_equal(part[1], whole[1])
-    assert needed(3000, 200, 0.0, grid(200, 5, start=4.0)) == (800, 1800)  # same grid: no margin
-    assert needed(100, 200, 0.0, grid(50, 5, start=4.0)) == (0, 0)
+    assert needed(3000, places(grid(200, 5, start=4.0), 200, 0.0)) == (800, 1800)  # same grid: no margin
+    assert needed(100, places(grid(50, 5, start=4.0), 200, 0.0)) == (0, 0)
 
 
 def test_rotations_do_not_mind_signs():
@@ -109,14 +109,14 @@ def test_rotations_do_not_mind_signs():
     q = np.stack([np.cos(angle / 2), 0 * angle, 0 * angle, np.sin(angle / 2)], -1)
     flipped = q * np.where(np.random.default_rng(3).random(100) < 0.5, -1, 1)[:, None]
     times = grid(33, 0.9)
-    expected, _ = resample_rotations(q[:, None], None, 100, 0.0, times)
-    found, valid = resample_rotations(flipped[:, None], None, 100, 0.0, times)
+    expected, _ = resample_rotations(q[:, None], None, places(times, 100, 0.0))
+    found, valid = resample_rotations(flipped[:, None], None, places(times, 100, 0.0))
     assert valid.all()
     np.testing.assert_allclose(np.abs((expected * found).sum(-1)), 1, atol=1e-6)
     exact = np.interp(times, np.arange(100) / 100, angle)
     np.testing.assert_allclose(np.abs(found[:, 0, 0]), np.abs(np.cos(exact / 2)), atol=0.01)
     with_gap, valid = resample_rotations(
-        np.where(np.arange(100)[:, None] == 50, np.nan, q), np.arange(100) != 50, 100, 0.0, times
+        np.where(np.arange(100)[:, None] == 50, np.nan, q), np.arange(100) != 50, places(times, 100, 0.0)
     )
     assert np.isfinite(with_gap).all()
     np.testing.assert_allclose(np.linalg.norm(with_gap, axis=-1), 1, atol=1e-6)
@@ -129,7 +129,7 @@ def test_unknown_points_stay_unknown_and_touch_no_other(rate):
     points = np.concatenate([rng.uniform(0, 640, (60, 5, 2)), np.ones((60, 5, 1))], -1).astype(np.float32)
     points[20:30, 2] = 0
     times = grid(rate, 3.5)
-    values, valid = resample_points(points, 15, 0.0, times)
+    values, valid = resample_points(points, places(times, 15, 0.0))
     assert valid.all()
     gap = (times > 19 / 15 + 1e-6) & (times < 30 / 15 - 1e-6)
     assert not values[gap, 2].any()
@@ -138,4 +138,4 @@ def test_unknown_points_stay_unknown_and_touch_no_other(rate):
     assert known[:, [0, 1, 3, 4]].all()
     damaged = points.copy()
     damaged[20:30, 2, :2] = 1e6
-    np.testing.assert_array_equal(resample_points(damaged, 15, 0.0, times)[0], values)
+    np.testing.assert_array_equal(resample_points(damaged, places(times, 15, 0.0))[0], values)
