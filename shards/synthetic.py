@@ -1,6 +1,7 @@
 """Shards of a synthetic human: every stream, exact ground truth, nothing to download.
 
-    python -m shards.synthetic --out DIR [--subjects 12] [--val-subjects 4] [--clips-per-activity 2] [--seconds 5] [--workers 2]
+    python -m shards.synthetic --out DIR [--subjects 12] [--val-subjects 4] [--test-subjects 1]
+        [--clips-per-activity 2] [--seconds 5] [--seed 0] [--no-video] [--workers 2]
 
 A body of random size moves by joint-angle curves of an activity (`synthetic_motions`), in the tempo, size and habits of
 its subject. From that one motion come mocap, the IMUs (`aura.body.virtual_imu`, with a mounting of each clip's own, bias
@@ -25,7 +26,8 @@ from aura.data.sample import Sample
 from aura.data.video import encode_h264
 from shards.common import convert, parser
 from shards.synthetic_body import SENSORS, Pose, Subject, draw, make_subject, pose, wall_colour
-from shards.synthetic_motions import ACTIVITIES, Activity, Motion, idle
+from shards.synthetic_motions import Motion, idle
+from shards.synthetic_words import ACTIVITIES, Activity
 
 DATASET = "synthetic"
 SIMULATED_HZ, IMU_HZ, MOCAP_HZ, POSE_HZ, VIDEO_FPS = 100, 50, 50, 25, 10
@@ -227,7 +229,7 @@ def main() -> None:
     p = parser("synthetic", "Shards of a synthetic human: nothing to download (--source is not used).")
     p.add_argument("--subjects", type=int, default=12, help="of the training split")
     p.add_argument("--val-subjects", type=int, default=4)
-    p.add_argument("--test-subjects", type=int, default=0)
+    p.add_argument("--test-subjects", type=int, default=1)
     p.add_argument("--clips-per-activity", type=int, default=2, help="of each subject")
     p.add_argument("--seconds", type=float, default=5.0, help="of each clip, at most 60")
     p.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""What the synthetic human can do: joint-angle curves over time for each activity, and how people say it.
+"""How the synthetic human moves: joint-angle curves over time for each activity.
 
 An activity is a function that writes curves into a `Motion`: degrees of a joint's movement, positive in the direction
 of the name. `d_` is the active side, `o_` the other one:
@@ -13,7 +13,6 @@ Activities of one family share their posture and differ in dynamics, so that mea
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -449,61 +448,3 @@ def turn_around(m: Motion) -> None:
 def stand(m: Motion) -> None:
     p = m.phase(0.28)
     m.add(spine_bend=1.2 * np.sin(p), b_shoulder_abduct=0.8 * np.sin(p))
-
-
-@dataclass(frozen=True)
-class Activity:
-    """Curves and words. `{side}` is replaced by right or left; without it an activity has no side."""
-
-    move: Callable[[Motion], None]
-    label: str
-    says: tuple[str, ...]
-
-    @property
-    def sided(self) -> bool:
-        return "{side}" in self.says[0]
-
-
-# fmt: off
-ACTIVITIES: dict[str, Activity] = {
-    a.move.__name__: a
-    for a in (
-        Activity(walk, "walking", ("walks at an even pace", "strolls along", "goes on foot, arms swinging a little")),
-        Activity(jog, "jogging", ("jogs", "runs at an easy pace", "goes for a run with bent elbows")),
-        Activity(march, "marching", ("marches with high knees", "lifts the knees high at each step", "steps like a soldier on parade")),
-        Activity(limp, "limping", ("limps on the {side} leg", "walks with a hurt {side} leg", "drags the {side} leg along")),
-        Activity(side_step, "stepping sideways", ("steps sideways", "moves sideways, feet apart then together", "shuffles to the side")),
-        Activity(skip, "skipping", ("skips along", "hops and steps in turn like a child", "goes with springing steps")),
-        Activity(jump, "jumping", ("jumps up with both feet", "leaps off the ground again and again", "springs up after bending the knees")),
-        Activity(jumping_jack, "jumping jacks", ("does jumping jacks", "jumps while spreading arms and legs", "does star jumps")),
-        Activity(hop, "hopping on one leg", ("hops with the {side} leg lifted", "holds the {side} foot up and hops on the other", "bounces on one leg, {side} knee bent")),
-        Activity(squat, "squatting", ("does squats", "bends the knees deep and rises again", "lowers the hips and comes up")),
-        Activity(lunge, "lunging", ("lunges with the {side} leg in front", "drops into a lunge, {side} foot ahead", "sinks on a bent {side} knee and comes back")),
-        Activity(kick, "kicking", ("kicks with the {side} foot", "kicks a ball with the {side} leg", "swings the {side} leg forward hard")),
-        Activity(jump_rope, "jumping rope", ("jumps rope", "makes small quick jumps while turning a rope", "skips over a rope")),
-        Activity(torso_twist, "twisting the torso", ("twists the upper body from side to side", "turns the trunk left and right", "rotates the shoulders over still feet")),
-        Activity(row, "rowing", ("rows", "pulls both arms back as on a rowing machine", "leans and pulls an oar")),
-        Activity(boxing, "boxing", ("punches with both fists in turn", "boxes the air", "throws left and right jabs")),
-        Activity(throw, "throwing", ("throws with the {side} arm", "hurls a ball overhand with the {side} hand", "winds up the {side} arm and throws")),
-        Activity(tennis_swing, "swinging a racket", ("swings a racket with the {side} arm", "hits a forehand with the {side} hand", "plays a tennis stroke with the {side} arm")),
-        Activity(basketball_shot, "shooting a basketball", ("shoots a basketball", "throws a ball at a hoop with both hands", "dips and shoots at the basket")),
-        Activity(bowling, "bowling", ("bowls with the {side} hand", "swings the {side} arm low and rolls a ball", "stoops and bowls a ball with the {side} arm")),
-        Activity(wave, "waving", ("waves the {side} hand", "greets someone with the raised {side} hand", "moves the lifted {side} hand from side to side")),
-        Activity(clap, "clapping", ("claps", "applauds", "strikes the palms together before the chest")),
-        Activity(knock, "knocking", ("knocks on a door with the {side} hand", "raps on wood with the {side} fist", "taps a door three times with the {side} hand")),
-        Activity(hammer, "hammering", ("hammers with the {side} hand", "drives in a nail with the {side} hand", "strikes down with a hammer in the {side} hand")),
-        Activity(wipe, "wiping a table", ("wipes a table with the {side} hand", "cleans a surface with the {side} hand", "sweeps the {side} hand across a table")),
-        Activity(stir, "stirring", ("stirs a pot with the {side} hand", "mixes with a spoon in the {side} hand", "moves the {side} hand in small circles over a pot")),
-        Activity(shake, "shaking a bottle", ("shakes a bottle with the {side} hand", "shakes something hard in the {side} hand", "rattles a bottle in the {side} hand")),
-        Activity(saw, "sawing", ("saws with the {side} arm", "cuts wood with a saw in the {side} hand", "pushes and pulls a saw with the {side} hand")),
-        Activity(drink, "drinking", ("drinks from a cup in the {side} hand", "lifts a glass to the mouth with the {side} hand", "takes a sip, cup in the {side} hand")),
-        Activity(arm_circles, "circling the arms", ("makes circles with both arms", "rotates the outstretched arms", "turns both arms in big circles")),
-        Activity(sit_down, "sitting down", ("sits down", "lowers onto a chair", "takes a seat")),
-        Activity(stand_up, "standing up", ("stands up from a chair", "rises from a seat", "gets up from sitting")),
-        Activity(pick_up, "picking something up", ("picks something up with the {side} hand", "crouches and takes an object off the floor with the {side} hand", "lifts a thing from the ground with the {side} hand")),
-        Activity(bow, "bowing", ("bows", "bends forward at the hips and straightens", "leans down in greeting")),
-        Activity(turn_around, "turning around", ("turns around on the spot", "turns to face the other way", "makes an about-turn")),
-        Activity(stand, "standing still", ("stands still", "stays in place without moving", "waits, standing")),
-    )
-}
-# fmt: on

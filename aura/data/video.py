@@ -112,9 +112,8 @@ def _decode_from(
     if not wanted:
         return
     context.flush_buffers()
-    to_rgb = (
-        VideoReformatter()
-    )  # one for all frames: a frame's own would set its tables up anew, at four times the cost
+    # One for all frames: each frame's own would set its tables up anew, at four times the cost.
+    to_rgb = VideoReformatter()
     for packet in [*packets[begin:], None]:
         for frame in context.decode(packet):
             if frame.pts in wanted:

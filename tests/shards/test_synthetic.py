@@ -21,7 +21,8 @@ from shards import synthetic
 from shards.common import convert
 from shards.synthetic import Recording, Settings
 from shards.synthetic_body import SENSORS
-from shards.synthetic_motions import ACTIVITIES, Motion, idle, ramp
+from shards.synthetic_motions import Motion, idle, ramp
+from shards.synthetic_words import ACTIVITIES
 
 KINECT = SKELETONS["kinect20"].joints
 
