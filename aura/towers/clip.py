@@ -36,6 +36,6 @@ def load_clip(model: str | dict[str, Any], pretrained: str | None) -> Any:
         )
     except Exception as error:  # every library below raises its own kind for a download that failed
         raise RuntimeError(
-            f"towers: the weights {pretrained!r} of the open_clip model {model!r} could not be loaded ({error}). Without"
-            " a network, copy the file here and give its path as `pretrained`"
+            f"towers: the open_clip model {model!r} with {pretrained or 'random'!r} weights could not be loaded ({error})."
+            " Without a network, copy the file of weights here and give its path as `pretrained`"
         ) from error

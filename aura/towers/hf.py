@@ -51,7 +51,9 @@ def load_hf(model: str | dict[str, Any], pretrained: bool) -> Any:
 
 
 def set_hf_checkpointing(trunk: Any, on: bool) -> None:
+    # The newer of two names; the older one, still there, warns.
+    name = "activation_checkpointing" if hasattr(trunk, "activation_checkpointing_enable") else "gradient_checkpointing"
     if on:
-        trunk.gradient_checkpointing_enable({"use_reentrant": False})
-    else:
-        trunk.gradient_checkpointing_disable()
+        getattr(trunk, f"{name}_enable")({"use_reentrant": False})
+    elif getattr(trunk, f"is_{name}"):
+        getattr(trunk, f"{name}_disable")()

@@ -64,7 +64,7 @@ class ClipVideo(Tower):
         self.trunk = load_clip(config.model, config.pretrained).visual
         size = self.trunk.image_size
         if tuple(size if isinstance(size, tuple | list) else (size, size)) != (input.size, input.size):
-            raise ValueError(f"inputs.size is {input.size}, but the tower's model {config.model} takes {size} pixels")
+            raise ValueError(f"inputs.size is {input.size}, but the tower's image model takes {size} pixels")
         self.width = self.trunk.output_dim
         known = getattr(self.trunk, "preprocess_cfg", None) or {}
         mean, std = known.get("mean", open_clip.OPENAI_DATASET_MEAN), known.get("std", open_clip.OPENAI_DATASET_STD)
