@@ -256,7 +256,10 @@ def main() -> None:
         val = tuple(int(s) for s in args.val_subjects.split(",") if s)
     except ValueError:
         p.error(f"--val-subjects {args.val_subjects!r}: give numbers such as 3,7")
-    run(args.source, args.out, val_subjects=val, limit=args.limit, workers=args.workers, resume=args.resume)
+    try:
+        run(args.source, args.out, val_subjects=val, limit=args.limit, workers=args.workers, resume=args.resume)
+    except ShardError as error:
+        p.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":
