@@ -5,9 +5,12 @@ Both read in processes of their own (`data.workers`, 0: here) and give the same 
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import logging
+import multiprocessing
 import signal
+import weakref
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -304,8 +307,11 @@ def iterate(parts: Callable[[int, int], Iterator[Part]], workers: int) -> Iterat
     loader = DataLoader(
         _Parts(parts), batch_size=None, num_workers=workers, prefetch_factor=2, worker_init_fn=_start_worker
     )
+    before = set(multiprocessing.active_children())
+    running = iter(loader)
+    READING.update(set(multiprocessing.active_children()) - before)
     try:
-        for part in loader:
+        for part in running:
             if part.error is not None:
                 raise part.error
             yield part
@@ -341,6 +347,19 @@ def _portable(error: Exception) -> Exception:
     if isinstance(error, known):
         return type(error)(str(error))
     return ReadError(f"{type(error).__name__} while reading: {error}\n{''.join(traceback.format_exception(error))}")
+
+
+READING: weakref.WeakSet[Any] = weakref.WeakSet()  # processes that read
+
+
+@atexit.register
+def _end_reading() -> None:
+    """At an end by an error the interpreter would wait for ever: it ends its children by a signal that they ignore."""
+    if READING:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would report these ends as faults
+    for process in READING:
+        if process.is_alive():
+            process.kill()
 
 
 def _start_worker(worker: int) -> None:

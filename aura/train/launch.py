@@ -24,13 +24,14 @@ def make_accelerator(recipe: Recipe) -> tuple[Accelerator, str]:
     precision = "bf16" if "bf16" in (asked, recipe.train.precision) else "no"
     on_cpu = not torch.cuda.is_available()
     under_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("1", "true")
+    # A backend named for a single process makes accelerate look for a group that nobody started.
+    launched = under_deepspeed or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    backend = "gloo" if on_cpu and launched else None
     accelerator = Accelerator(
         mixed_precision="no",
         # accelerate skips its DeepSpeed branch when told to use the CPU; without the gloo backend it sees one process.
         cpu=on_cpu and not under_deepspeed,
-        kwargs_handlers=[
-            InitProcessGroupKwargs(backend="gloo" if on_cpu else None, timeout=timedelta(minutes=30)),
-        ],
+        kwargs_handlers=[InitProcessGroupKwargs(backend=backend, timeout=timedelta(minutes=30))],
     )
     if under_deepspeed:
         _configure_deepspeed(accelerator, recipe)

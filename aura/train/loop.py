@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from aura.data.augment import augment
 from aura.data.batch import Batch
-from aura.data.reader import EvalReader, TrainReader, plan
+from aura.data.reader import EvalReader, TrainReader, merge_positions, plan
 from aura.model import AuraModel, Embeddings
 from aura.objectives.config import Objective
 from aura.tasks.evaluate import evaluate
@@ -169,6 +169,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
                     trackers.log(values)
                     tqdm.write(f"step {state.step}\n{results_table(metrics)}", file=sys.stderr)
         if stop or done or state.step % recipe.checkpoint.every == 0:
+            state.position = merge_positions(gather_objects(state.position, accelerator))
             path = checkpoint.save(folder, state, recipe, accelerator, model, optimizer, recipe.checkpoint.keep)
         if stop:
             bar.close()
@@ -232,12 +233,16 @@ def update(accelerator: Any, model: torch.nn.Module, optimizer: Any, clip: float
 
 def gather_rows(rows: list[int], ids: list[str], accelerator: Any) -> list[str]:
     """Sample ids of the whole batch in the order of its rows, on every rank."""
-    mine = list(zip(rows, ids))
+    everyone = gather_objects(list(zip(rows, ids)), accelerator)
+    return [name for _, name in sorted(pair for part in everyone for pair in part)]
+
+
+def gather_objects(value: T, accelerator: Any) -> list[T]:
+    """The value of every rank, in the order of ranks, on every rank."""
+    everyone: list[Any] = [value] * accelerator.num_processes
     if accelerator.num_processes > 1:
-        everyone: list[Any] = [None] * accelerator.num_processes
-        torch.distributed.all_gather_object(everyone, mine)
-        mine = [pair for part in everyone for pair in part]
-    return [name for _, name in sorted(mine)]
+        torch.distributed.all_gather_object(everyone, value)
+    return everyone
 
 
 def score(metrics: dict[str, float], best: str | None) -> float:

@@ -118,11 +118,8 @@ def _save(figure: Any, path: Path) -> Path:
 
 def retrieval_pairs(metrics: dict[str, Any]) -> list[str]:
     """Ordered pairs that an evaluation holds, in its order."""
-    return [
-        k.removeprefix("retrieval/").removesuffix("/R@1")
-        for k in metrics
-        if k.startswith("retrieval/") and k.endswith("/R@1")
-    ]
+    names = [key.split("/") for key in metrics if key.startswith("retrieval/")]
+    return [pair for _, pair, *metric in names if metric == ["R@1"]]
 
 
 def results_table(metrics: dict[str, Any]) -> str:
