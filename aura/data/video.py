@@ -119,7 +119,7 @@ def _decode_from(
             if frame.pts in wanted:
                 if frame.is_corrupt:
                     raise ValueError(f"the video is damaged at {float(frame.time or 0):.3f} s")
-                images[frame.pts] = to_rgb.reformat(frame, format="rgb24").to_ndarray()
+                images[frame.pts] = to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()
                 wanted.discard(frame.pts)
         if not wanted:
             return
