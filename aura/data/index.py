@@ -340,19 +340,22 @@ def index_tar(storage: Storage, name: str) -> list[tuple[dict, dict]]:
     spans: dict[str, list[int]] = {}
     heads: dict[str, dict] = {}
     last = None
+    size = storage.sizes([name])[0] or 0
     try:
         with storage.open(name) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for info in tar:
                 key, rest = base_plus_ext(info.name)
                 if not info.isreg() or key is None or rest is None:
                     continue
+                end = info.offset_data + info.size + (-info.size % tarfile.BLOCKSIZE)
+                if end > size:
+                    raise ShardError(f"{where} is truncated: {info.name} ends beyond its {size} bytes; copy it again")
                 if key != last and key in groups:
                     raise ShardError(f"{where}: the files of {key!r} are not together; write the tar in order of name")
                 members = groups.setdefault(key, {})
                 if rest in members:
                     raise ShardError(f"{where}: {info.name} is there twice")
                 last = key
-                end = info.offset_data + info.size + (-info.size % tarfile.BLOCKSIZE)
                 spans.setdefault(key, [info.offset, end])[1] = end
                 members[rest] = [info.offset_data - spans[key][0], info.size]
                 if rest == "json":
@@ -361,9 +364,6 @@ def index_tar(storage: Storage, name: str) -> list[tuple[dict, dict]]:
                 elif rest.endswith(".npy"):
                     file.seek(info.offset_data)
                     members[rest] += _npy_layout(file, f"{where}: {info.name}")
-            size = storage.sizes([name])[0] or 0
-            if spans and max(end for _, end in spans.values()) > size:
-                raise ShardError(f"{where} is truncated: it has {size} bytes, its last file ends beyond; copy it again")
     except (tarfile.TarError, EOFError, json.JSONDecodeError) as error:
         raise ShardError(f"{where} cannot be indexed: {error}") from error
     except StorageError:

@@ -10,8 +10,8 @@ import itertools
 import logging
 import multiprocessing
 import signal
-import weakref
 import traceback
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 

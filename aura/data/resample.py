@@ -37,6 +37,12 @@ class Places:
         """The same places for a source of which the first `begin` items are left out."""
         return self if begin == 0 else Places(self.x - begin, self.first - begin, self.step, self.even, self.aligned)
 
+    def steps(self) -> np.ndarray:
+        """Source items from each output item's predecessor to it, (T,) float32; the first as the second."""
+        if self.even:
+            return np.full(len(self.x), self.step, np.float32)
+        return np.diff(self.x, prepend=2 * self.x[0] - self.x[1]).astype(np.float32)
+
 
 def even_places(first: float, step: float, count: int) -> Places:
     """Places of an even grid."""

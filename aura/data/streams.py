@@ -37,6 +37,7 @@ class Options:
 
     tower, shape    stored embeddings asked for: hash of their tower, shape of a row; "" and (): the stream itself
     training        rows have draws of the augmentation
+    stretched       windows run at another speed than the recording: rows have `step_s`
     key             of the row, in training: seeds its random choices; None: there are none
     """
 
@@ -46,6 +47,7 @@ class Options:
     tower: str = ""
     shape: tuple[int, ...] = ()
     training: bool = False
+    stretched: bool = False
     key: int | None = None
 
     @cached_property
@@ -84,6 +86,8 @@ def read_imu(record: Record, cut: Cut, options: Options) -> Fields | None:
     out["values"][:count] = values.swapaxes(0, 1)
     out["valid"][:count] = valid
     out["sensor_mask"][:count] = True
+    if options.stretched:
+        out["step_s"] = at.steps() / np.float32(stream["rate_hz"])
     for slot, i in enumerate(chosen):
         channels = sensors[i]["channels"]
         out["channel_mask"][slot, :3] = "acc" in channels
@@ -111,6 +115,8 @@ def blank_imu(seconds: float, options: Options) -> Fields:
     }
     if config.orientation:
         out["orientation"] = np.zeros((slots, steps, 4), np.float32)
+    if options.stretched:
+        out["step_s"] = np.full(steps, 1 / config.rate_hz, np.float32)
     augment = config.augment
     if options.training:
         if augment.rotation_deg or augment.limb_rotation_deg:
@@ -197,6 +203,8 @@ def read_skeleton(record: Record, cut: Cut, options: Options) -> Fields | None:
         out["values"][:, there] = values
     out["valid"][:] = valid
     out["joint_mask"][:] = there
+    if options.stretched:
+        out["step_s"] = at.steps() / np.float32(stream["rate_hz"])
     if config.kind == "pose2d":
         out["image_size"][:] = stream["camera"]["width"], stream["camera"]["height"]
     if options.key is not None and config.augment != NO_SKELETON_AUGMENT:
@@ -217,6 +225,8 @@ def blank_skeleton(seconds: float, options: Options) -> Fields:
     }
     if config.kind == "pose2d":
         out["image_size"] = np.zeros(2, np.float32)
+    if options.stretched:
+        out["step_s"] = np.full(steps, 1 / config.rate_hz, np.float32)
     augment = config.augment
     if options.training:
         if augment.yaw_deg:

@@ -72,7 +72,8 @@ class Cutter:
 
     def _options(self, name: str, key: int | None = None) -> Options:
         tower, shape = self.towers.get(name, ""), self.shapes.get(name, ())
-        return Options(name, self.inputs[name], self.window.min_cover, tower, shape, self.training, key)
+        stretched = self.window.whole or (self.training and self.window.warp > 0)
+        return Options(name, self.inputs[name], self.window.min_cover, tower, shape, self.training, stretched, key)
 
     def _row(self, record: Record, number: int, cut: Cut, key: int | None) -> RowData:
         entry, streams = record.entry, {}

@@ -1,6 +1,6 @@
 """Small samples whose values tell their time, so that a test can see which seconds it was given."""
 
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -11,6 +11,13 @@ from aura.data.writer import ShardWriter
 
 def clock(rate_hz, seconds, start_s=0.0):
     return start_s + np.arange(round(rate_hz * seconds)) / rate_hz
+
+
+@lru_cache
+def grey_video(count, fps):
+    """Frames of one grey each: 4 x the frame's number (modulo 250)."""
+    frames = np.broadcast_to((4 * np.arange(count) % 250).astype(np.uint8)[:, None, None, None], (count, 32, 48, 3))
+    return encode_h264(frames, fps)
 
 
 def make_sample(
@@ -63,10 +70,9 @@ def make_sample(
         arrays["pose2d"] = pose.astype(np.float32)
     if "video" in streams:
         count = round(video_fps * seconds)
-        frames = np.broadcast_to((4 * np.arange(count) % 250).astype(np.uint8)[:, None, None, None], (count, 32, 48, 3))
         camera = {"width": 48, "height": 32}
         entries["video"] = {"rate_hz": video_fps, "start_s": 0, "length": count, "camera": camera}
-        arrays["video"] = encode_h264(frames, video_fps)
+        arrays["video"] = grey_video(count, video_fps)
     words = [
         {"text": f"activity {number % 4}", "start_s": 0, "end_s": seconds, "kind": "label"},
         {"text": "the first half", "start_s": 0, "end_s": seconds / 2, "kind": "description"},

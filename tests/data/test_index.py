@@ -1,0 +1,276 @@
+"""Folders of shards are found and read locally and over HTTP; what is missing or broken is named."""
+
+import functools
+import http.server
+import io
+import json
+import os
+import re
+import shutil
+import tarfile
+import threading
+
+import fsspec
+import numpy as np
+import pytest
+
+import aura.data.storage
+from aura.data.index import BadSample, open_folder, open_split
+from aura.data.sample import to_members
+from aura.data.storage import Storage, StorageError
+from aura.data.writer import MANIFEST, PARTS, ShardError
+from tests.data.samples import make_sample, write_set
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("AURA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(aura.data.storage, "WAITS_S", (0.0,))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("shards") / "out"
+    write_set(out, 12, also=[("val", make_sample(50))])
+    return out
+
+
+class RangeHandler(http.server.SimpleHTTPRequestHandler):
+    """A server of files that honours one range a request, as object stores do; it notes what was asked."""
+
+    asked: list
+    ranges = True
+
+    def do_GET(self):
+        self.asked.append((self.path, self.headers.get("Range")))
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range") or "")
+        path = self.translate_path(self.path)
+        if not wanted or not self.ranges or not os.path.isfile(path):
+            super().do_GET()
+            return
+        start, end = int(wanted[1]), int(wanted[2])
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(start)
+            data = file.read(end + 1 - start)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{start + len(data) - 1}/{size}")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Accept-Ranges", "bytes")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def serve():
+    """Serves a folder over HTTP; gives its URL and the list of (path, range) asked for."""
+    servers = []
+
+    def start(root, ranges=True):
+        asked = []
+        kind = type("Handler", (RangeHandler,), {"asked": asked, "ranges": ranges})
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(kind, directory=str(root)))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_address[1]}", asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def check_samples(split, numbers):
+    assert len(split) == len(numbers)
+    for i, number in enumerate(numbers):
+        assert to_members(split.sample(i)) == to_members(make_sample(number))
+
+
+def test_local_folder(folder):
+    split = open_split(str(folder), "train")
+    assert len(split.shards) > 2
+    check_samples(split, range(12))
+    check_samples(open_split(f"file://{folder}", "val"), [50])
+    assert split.totals["streams"]["imu"]["samples"] == 12
+    assert [entry["key"] for entry in split.entries()] == [f"clip-{i:04d}" for i in range(12)]
+    with pytest.raises(IndexError):
+        split.record(12)
+
+
+def test_slices_are_read_alone(folder, monkeypatch):
+    monkeypatch.setattr(aura.data.index, "WHOLE_BYTES", 0)
+    split = open_split(str(folder), "train")
+    read = []
+    real = os.pread
+    monkeypatch.setattr(aura.data.storage.os, "pread", lambda h, n, o: read.append(n) or real(h, n, o))
+    record = split.record(3)
+    items = record.items("imu", 100, 200, [1])
+    expected = make_sample(3).arrays["imu"]
+    np.testing.assert_array_equal(items, expected[[1], 100:200])
+    assert read == [100 * 6 * 4]
+    np.testing.assert_array_equal(record.items("mocap", 5, 7), make_sample(3).arrays["mocap"][5:7])
+    both = record.items("imu", 0, 10, [1, 0])
+    np.testing.assert_array_equal(both, expected[[1, 0], :10])
+
+
+def test_opening_parses_no_index(folder, monkeypatch):
+    split = open_split(str(folder), "train")
+    assert all(shard._data is None for shard in split.shards)
+    split.entry(5)
+    assert sum(shard._data is not None for shard in split.shards) == 1
+
+
+def test_http_folder_reads_ranges(folder, serve):
+    url, asked = serve(folder)
+    split = open_split(url, "train")
+    asked.clear()
+    assert to_members(split.sample(4)) == to_members(make_sample(4))
+    tars = [(path, span) for path, span in asked if path.endswith(".tar")]
+    assert len(tars) == 1
+    assert tars[0][1] is not None
+    check_samples(split, range(12))
+    again = open_split(url, "train")
+    asked.clear()
+    again.sample(0)
+    assert not any(path.endswith(".idx.json") for path, _ in asked)  # kept in the cache, by its hash
+
+
+def test_http_server_without_ranges_is_refused(folder, serve):
+    url, _ = serve(folder, ranges=False)
+    with pytest.raises(StorageError, match="range requests"):
+        open_split(url, "train").sample(1)
+
+
+def test_memory_folder(folder):
+    fs = fsspec.filesystem("memory")
+    fs.put(str(folder), "/shards-test", recursive=True)
+    check_samples(open_split("memory://shards-test", "train"), range(12))
+
+
+def strangers(folder, out):
+    """Tars of the same samples as somebody with webdataset would write them: no manifest, no index, other header form."""
+    import webdataset
+
+    out.mkdir(exist_ok=True)
+    for split, tars in (("train", sorted(folder.glob("train-*.tar"))), ("dev", sorted(folder.glob("val-*.tar")))):
+        for number, path in enumerate(tars):
+            with webdataset.TarWriter(str(out / f"{split}-{number:04d}.tar")) as writer:
+                for sample in webdataset.WebDataset(str(path), shardshuffle=False):
+                    writer.write({k: v for k, v in sample.items() if k == "__key__" or not k.startswith("__")})
+    return out
+
+
+def test_tars_of_a_stranger_are_indexed_once(folder, tmp_path, serve, monkeypatch):
+    out = strangers(folder, tmp_path / "tars")
+    splits = open_folder(str(out))
+    assert set(splits) == {"train", "dev"}
+    check_samples(open_split(str(out), "train"), range(12))
+    assert splits["train"].totals["streams"]["imu"]["samples"] == 12
+    assert splits["train"].digest
+    monkeypatch.setattr(aura.data.index, "index_tar", None)  # a second opening must not index again
+    check_samples(open_split(str(out), "train"), range(12))
+    monkeypatch.undo()
+
+
+def test_tars_of_a_stranger_over_http(folder, tmp_path, serve):
+    out = strangers(folder, tmp_path / "tars")
+    url, asked = serve(out)
+    count = len(list(out.glob("train-*.tar")))
+    split = open_split(f"{url}/train-{{0000..{count - 1:04d}}}.tar", "train")
+    check_samples(split, range(12))
+    asked.clear()
+    check_samples(
+        open_split(f"{url}/train-0000.tar", "train"), range(len(split.shards[0:1]) and split.shards[0].samples)
+    )
+    assert set(open_folder(url)) == {"train", "dev"}  # as the server's page lists them
+
+
+def test_broken_folders_are_named(folder, tmp_path, monkeypatch):
+    with pytest.raises(ShardError, match="does not exist"):
+        open_split(str(tmp_path / "nothing"), "train")
+    with pytest.raises(ShardError, match=r"no split 'test'; it has train, val"):
+        open_split(str(folder), "test")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ShardError, match=r"neither manifest\.json nor tar files"):
+        open_split(str(tmp_path / "empty"), "train")
+    (tmp_path / "empty" / PARTS).mkdir()
+    with pytest.raises(ShardError, match=r"unfinished .*--resume"):
+        open_split(str(tmp_path / "empty"), "train")
+
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    tar = broken / "train-000001.tar"
+    data = tar.read_bytes()
+    tar.write_bytes(data[:-5000])
+    with pytest.raises(ShardError, match=r"train-000001\.tar has .* truncated"):
+        open_split(str(broken), "train")
+    tar.unlink()
+    with pytest.raises(ShardError, match=r"train-000001\.tar is missing"):
+        open_split(str(broken), "train")
+    assert len(open_split(str(broken), "val")) == 1
+    tar.write_bytes(data)
+    (broken / "train-000001.idx.json").unlink()
+    with pytest.raises(ShardError, match=r"train-000001\.idx\.json is missing"):
+        list(open_split(str(broken), "train").entries())
+    (broken / MANIFEST).write_text(json.dumps({"format": "aura-shards/9", "splits": {}}))
+    with pytest.raises(ShardError, match="aura-shards/9"):
+        open_split(str(broken), "train")
+
+
+def test_broken_tars_of_strangers_are_named(folder, tmp_path):
+    def write(name, members):
+        with tarfile.open(tmp_path / name, "w") as tar:
+            for file, data in members:
+                info = tarfile.TarInfo(file)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+        return str(tmp_path / name)
+
+    a, b = to_members(make_sample(0)), to_members(make_sample(1))
+    with pytest.raises(ShardError, match="not together"):
+        open_folder(write("mixed-0.tar", [a[0], b[0], *a[1:], *b[1:]]))
+    with pytest.raises(ShardError, match=r"clip-0000\.json is there twice"):
+        open_folder(write("twice-0.tar", [a[0], *a]))
+    with pytest.raises(ShardError, match="lacks id"):
+        open_folder(write("alien-0.tar", [("x.json", b"{}"), ("x.jpg", b"1")]))
+    path = write("cut-0.tar", [*a, *b])
+    with open(path, "r+b") as file:
+        file.truncate(os.path.getsize(path) // 2)
+    with pytest.raises(ShardError, match=r"truncated: clip-0001\.imu\.npy"):
+        open_folder(path)
+
+
+def test_bad_sample_is_no_storage_error(folder, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    split = open_split(str(broken), "train")
+    shard, i = split.locate(0)
+    entry = shard.entry(i)
+    with open(broken / shard.file, "r+b") as file:
+        file.seek(entry["offset"] + entry["members"]["json"][0])
+        file.write(b"#####")
+    with pytest.raises(BadSample, match=r"train-000000\.tar: clip-0000\.json"):
+        _ = split.record(0).head
+    assert split.sample(1).id == "clip-0001"
+
+
+def test_storage_is_tried_again(folder, monkeypatch):
+    monkeypatch.setattr(aura.data.storage, "WAITS_S", (0.0, 0.0, 0.0))
+    storage = Storage(str(folder))
+    real, calls = os.pread, []
+
+    def flaky(handle, size, offset):
+        calls.append(offset)
+        if len(calls) < 4:
+            raise OSError("connection lost")
+        return real(handle, size, offset)
+
+    monkeypatch.setattr(aura.data.storage.os, "pread", flaky)
+    assert len(storage.ranges("train-000000.tar", [(0, 100)])[0]) == 100
+    calls.clear()
+    monkeypatch.setattr(aura.data.storage.os, "pread", lambda *a: (_ for _ in ()).throw(OSError("gone")))
+    with pytest.raises(StorageError, match=r"train-000000\.tar cannot be read after 4 tries: OSError: gone"):
+        storage.ranges("train-000000.tar", [(0, 100)])
