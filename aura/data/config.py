@@ -70,11 +70,13 @@ class VideoInput(Config):
     frames: int = Field(4, ge=1, description="frames of a window, equally spaced, each from the middle of its part")
     size: int = Field(224, ge=8, description="pixels of a side: scaled, then cut in the centre")
     grid_hz: float = Field(5.0, gt=0, description="frames are taken from this grid, so that stored embeddings match")
+    stored: bool = Field(False, description="read what tools/precompute.py stored of the frozen tower, not the pixels")
 
 
 class TextInput(Config):
     kind: Literal["text"] = "text"
     kinds: tuple[str, ...] = Field(("label", "description", "commentary", "paraphrase"), min_length=1)
+    stored: bool = Field(False, description="read what tools/precompute.py stored of the frozen tower, not the tokens")
 
 
 Input = Annotated[ImuInput | MocapInput | Pose2dInput | VideoInput | TextInput, Field(discriminator="kind")]

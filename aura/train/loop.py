@@ -23,7 +23,8 @@ from aura.model import AuraModel, Embeddings
 from aura.objectives.config import Objective
 from aura.tasks.evaluate import evaluate
 from aura.tasks.zeroshot import load_prompts
-from aura.towers.text import tokenizer
+from aura.towers import make_tokenizer
+from aura.towers.stored import stored_towers
 from aura.train import checkpoint
 from aura.train.launch import make_accelerator
 from aura.train.loss import compute_loss
@@ -72,6 +73,8 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
     found = on_main(accelerator, lambda: checkpoint.latest_checkpoint(folder))
     if found is not None:
         checkpoint.load_weights(found, model)
+    tokenize = make_tokenizer(recipe.towers)
+    precomputed = stored_towers(recipe.inputs, model.towers, recipe.data.window, tokenize)
     if recipe.train.compile:
         for tower in model.towers.values():
             tower.compile()
@@ -86,10 +89,16 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
     common = {
         "rank": accelerator.process_index,
         "ranks": accelerator.num_processes,
-        "tokenize": tokenizer(recipe.towers["text"]) if "text" in recipe.towers else None,
+        "tokenize": tokenize,
+        "precomputed": precomputed,
     }
     reader = TrainReader(
-        recipe.data, recipe.inputs, batch=recipe.train.batch, seed=recipe.seed, position=state.position or None, **common
+        recipe.data,
+        recipe.inputs,
+        batch=recipe.train.batch,
+        seed=recipe.seed,
+        position=state.position or None,
+        **common,
     )
     held_out = None
     if recipe.data.eval:
@@ -281,7 +290,9 @@ def check_shared(accelerator: Any, run_dir: RunDir) -> None:
     mine = file.read_text() if file.exists() else ""
     blind = torch.tensor([float(mine != token)], device=accelerator.device)
     if accelerator.reduce(blind, "sum").item() > 0:
-        raise RunError(f"not every rank sees {file.resolve()}: on several nodes run_dir must be on a shared file system")
+        raise RunError(
+            f"not every rank sees {file.resolve()}: on several nodes run_dir must be on a shared file system"
+        )
 
 
 def _write_token(file: Path) -> str:
@@ -304,4 +315,3 @@ def print_results(accelerator: Any, run_dir: RunDir) -> None:
     for plot in plots:
         print(f"plot        {plot}")
     print(f"checkpoint  {newest}", flush=True)
-
