@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 
 LOBES = 8  # zero crossings of the sinc on each side
 PASS = 0.95  # the cutoff's share of the lower Nyquist rate, which leaves room for the filter's slope
+IDENTITY = np.array([1, 0, 0, 0], np.float32)
 SAME = 1e-6  # grids that differ by less than this part of a source item are one grid
 
 
@@ -123,12 +124,12 @@ def resample_at(values: np.ndarray, valid: np.ndarray | None, at: Places) -> tup
     else:
         weights = _weights(x, np.gradient(x), count)
     if valid is None or whole:
-        out = np.asarray(weights @ values.reshape(count, -1)).reshape(steps, *values.shape[1:])
+        out = (weights @ values.reshape(count, -1)).reshape(steps, *values.shape[1:])
         return _zeroed(out.astype(np.float32, copy=False), found), found
     mask = valid.reshape(*valid.shape, *[1] * (values.ndim - valid.ndim))
     clean = np.where(mask, values, 0.0).astype(np.float32)
-    out = np.asarray(weights @ clean.reshape(count, -1)).reshape(steps, *values.shape[1:])
-    total = np.asarray(weights @ valid.reshape(count, -1).astype(np.float32)).reshape(steps, *apart)
+    out = (weights @ clean.reshape(count, -1)).reshape(steps, *values.shape[1:])
+    total = (weights @ valid.reshape(count, -1).astype(np.float32)).reshape(steps, *apart)
     found &= total > 0.1  # a valid neighbour on both sides makes this larger: the main lobe is there
     divisor = np.where(found, total, 1.0).reshape(*total.shape, *[1] * (values.ndim - valid.ndim))
     return _zeroed((out / divisor).astype(np.float32), found), found
@@ -140,13 +141,13 @@ def resample_rotations(values: np.ndarray, valid: np.ndarray | None, at: Places)
     quaternions = np.asarray(values, np.float32)
     if valid is not None:
         mask = valid.reshape(*valid.shape, *[1] * (values.ndim - valid.ndim))
-        quaternions = np.where(mask, quaternions, np.float32([1, 0, 0, 0]))
+        quaternions = np.where(mask, quaternions, IDENTITY)
     flips = np.where((quaternions[1:] * quaternions[:-1]).sum(-1) < 0, -1.0, 1.0)
     signs = np.cumprod(np.concatenate([np.ones_like(flips[:1]), flips]), axis=0) if len(flips) else np.ones(1)
     signs = signs.reshape(*signs.shape, *[1] * (values.ndim - signs.ndim))
     out, found = resample_at((quaternions * signs).astype(np.float32), valid, at)
     norm = np.linalg.norm(out, axis=-1, keepdims=True)
-    out = np.where(norm > 1e-6, out / np.maximum(norm, 1e-6), np.float32([1, 0, 0, 0]))
+    out = np.where(norm > 1e-6, out / np.maximum(norm, 1e-6), IDENTITY)
     return out.astype(np.float32), found
 
 

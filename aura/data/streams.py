@@ -22,13 +22,12 @@ from aura.data.config import ImuAugment, ImuInput, MocapInput, Pose2dInput, Skel
 from aura.data.cut import Cut, items
 from aura.data.index import BadSample, Record
 from aura.data.order import hash64
-from aura.data.resample import needed, resample_at, resample_points, resample_rotations
+from aura.data.resample import IDENTITY, needed, resample_at, resample_points, resample_rotations
 from aura.data.sample import orientation_of
 from aura.data.video import decode_frames
 
 NO_IMU_AUGMENT = ImuAugment.model_validate({})
 NO_SKELETON_AUGMENT = SkeletonAugment.model_validate({})
-IDENTITY = np.array([1, 0, 0, 0], np.float32)
 
 
 @dataclass
