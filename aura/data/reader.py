@@ -316,7 +316,7 @@ def iterate(parts: Callable[[int, int], Iterator[Part]], workers: int) -> Iterat
                 raise part.error
             yield part
     except RuntimeError as error:
-        if "exited unexpectedly" not in str(error):
+        if "exited unexpectedly" not in str(error) and "killed by signal" not in str(error):
             raise
         raise ReadError(
             f"a reading process died, most likely for want of memory ({error}); lower data.workers"

@@ -55,6 +55,10 @@ class Storage:
             paths = [self.folder / name for name in names]
             return [path.stat().st_size if path.is_file() else None for path in paths]
         fs = self._fs[0]
+        try:
+            return fs.sizes([self._path(name) for name in names])  # many requests at once, where the protocol can
+        except Exception:  # one is missing, or the network failed: each by itself says which
+            pass
 
         def size(name: str) -> int | None:
             try:
@@ -118,7 +122,6 @@ class Storage:
             import fsspec
 
             protocol = self.root.partition("://")[0]
-            # HTTP pages are listed each time otherwise; a run reads a folder that does not change.
             self._remote = fsspec.url_to_fs(
                 self.root, **({} if protocol == "memory" else {"skip_instance_cache": True})
             )

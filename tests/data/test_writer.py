@@ -103,6 +103,8 @@ def test_manifest_and_index_say_what_is_there(converted):
             assert shard["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
             index = json.loads((converted / shard["file"].replace(".tar", ".idx.json")).read_text())
             data = path.read_bytes()
+            in_order = [entry["key"] for entry in index["samples"]]
+            assert in_order == sorted(in_order)
             for entry in index["samples"]:
                 keys.append(entry["key"])
                 with tarfile.open(fileobj=io.BytesIO(data[entry["offset"] : entry["offset"] + entry["size"]])) as tar:
