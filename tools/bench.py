@@ -274,7 +274,6 @@ def measure(work: Callable[[], float]) -> dict[str, float]:
     before = _memory_mb("VmRSS")
     wall, cpu = time.perf_counter(), _cpu_s()
     units = work()
-    gc.collect()
     while multiprocessing.active_children():  # a child's time counts once it has ended
         time.sleep(0.001)
     return {

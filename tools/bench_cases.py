@@ -151,8 +151,9 @@ def resume_ours(settings: dict, place: float = 0.5) -> Work:
     position = {"step": step, "counters": streams[:, None].tolist()}
 
     def work() -> float:
-        batch, _ = next(iter(TrainReader(config, inputs, batch=1, position=position)))
-        return len(batch)
+        for _ in range(20):
+            next(iter(TrainReader(config, inputs, batch=1, position=position)))
+        return 20
 
     return work
 
