@@ -18,10 +18,10 @@ Layout = list[tuple[str, torch.dtype, tuple[int, ...], int]]
 
 @dataclass
 class Part:
-    """What one process read of one step.
+    """What one process read of one step. It travels between processes with all its tensors in one block.
 
     places      places of its rows in the rank's batch, ascending
-    tensors     of these rows, by name (see `flatten`), all views of `block`; none where there are no rows
+    tensors     of these rows, by name (see `flatten`); none where there are no rows
     lists       of these rows, by field of `Batch`
     skips       (stream, source, rows) that a stream passed over beside the plain order
     bad         (source, sample, message) of samples that were passed over
@@ -29,33 +29,43 @@ class Part:
     """
 
     places: list[int]
-    block: Tensor | None = None
-    layout: Layout = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
     lists: dict[str, list] = field(default_factory=dict)
     skips: list[tuple[int, int, int]] = field(default_factory=list)
     bad: list[tuple[int, int, str]] = field(default_factory=list)
     error: Exception | None = None
 
     def fill(self, batch: Batch) -> None:
-        """Puts a batch into the part. One block: each tensor sent alone would cost a shared-memory file of its own."""
-        tensors, self.lists = flatten(batch)
-        end = 0
-        for name, tensor in tensors.items():
-            self.layout.append((name, tensor.dtype, tuple(tensor.shape), end))
-            end += -(-tensor.nbytes // ALIGNED) * ALIGNED
-        self.block = torch.empty(end, dtype=torch.uint8)
-        for name, tensor in self.tensors().items():
-            tensor.copy_(tensors[name])
+        """Puts a batch into the part."""
+        self.tensors, self.lists = flatten(batch)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Views of the block, by name."""
-        if self.block is None:
-            return {}
-        out = {}
-        for name, dtype, shape, start in self.layout:
-            size = torch.Size(shape).numel() * dtype.itemsize
-            out[name] = self.block[start : start + size].view(dtype).reshape(shape)
-        return out
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "tensors": pack(self.tensors)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, tensors=unpack(*state["tensors"]))
+
+
+def pack(tensors: dict[str, Tensor]) -> tuple[Tensor, Layout]:
+    """One block of bytes, and where each tensor is in it. Each tensor sent alone would cost a shared file of its own."""
+    layout: Layout = []
+    end = 0
+    for name, tensor in tensors.items():
+        layout.append((name, tensor.dtype, tuple(tensor.shape), end))
+        end += -(-tensor.nbytes // ALIGNED) * ALIGNED
+    block = torch.empty(end, dtype=torch.uint8)
+    for name, tensor in unpack(block, layout).items():
+        tensor.copy_(tensors[name])
+    return block, layout
+
+
+def unpack(block: Tensor, layout: Layout) -> dict[str, Tensor]:
+    """Views of the block, by name."""
+    out = {}
+    for name, dtype, shape, start in layout:
+        size = torch.Size(shape).numel() * dtype.itemsize
+        out[name] = block[start : start + size].view(dtype).reshape(shape)
+    return out
 
 
 def flatten(batch: Batch) -> tuple[dict[str, Tensor], dict[str, list]]:
@@ -97,11 +107,13 @@ def unflatten(tensors: dict[str, Tensor], lists: dict[str, list]) -> Batch:
 
 def join(parts: Sequence[Part], rows: int) -> Batch:
     """The batch of `rows` rows whose places the parts share."""
+    if len(parts) == 1:
+        return unflatten(parts[0].tensors, parts[0].lists)
     tensors: dict[str, Tensor] = {}
     lists: dict[str, list] = {}
     for part in parts:
         places = torch.tensor(part.places, dtype=torch.int64)
-        for name, tensor in part.tensors().items():
+        for name, tensor in part.tensors.items():
             if name not in tensors:
                 tensors[name] = tensor.new_empty((rows, *tensor.shape[1:]))
             tensors[name][places] = tensor

@@ -191,7 +191,7 @@ class EvalReader:
     def __iter__(self) -> Iterator[Batch]:
         for part in iterate(self._parts, self.workers):
             _note_bad(self.bad, part, self.sources, self.config.max_bad)
-            yield unflatten(part.tensors(), part.lists)
+            yield unflatten(part.tensors, part.lists)
 
     def _parts(self, worker: int, workers: int) -> Iterator[Part]:
         mine = self.table[self.rank :: self.ranks]

@@ -8,8 +8,8 @@ invalid items have no part in any value.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -22,33 +22,53 @@ SAME = 1e-6  # grids that differ by less than this part of a source item are one
 
 @dataclass(frozen=True)
 class Places:
-    """Where output items lie among source items: `x` (T,) ascending, in units of source items.
+    """Where output items lie among source items, in units of source items.
 
-    first, step    of an even grid: x = first + step * arange(T)
-    aligned        x are consecutive source items: nothing to filter
+    first, step, count    of an even grid: first + step * arange(count)
+    aligned               they are consecutive source items: nothing to filter
+    uneven                (count,) ascending, where the grid is not even
     """
 
-    x: np.ndarray
     first: float
     step: float
-    even: bool
-    aligned: bool
+    count: int
+    aligned: bool = False
+    uneven: np.ndarray | None = None
+
+    @property
+    def even(self) -> bool:
+        return self.uneven is None
+
+    @cached_property
+    def x(self) -> np.ndarray:
+        """All places (count,), ascending; made when they are needed."""
+        return self.first + self.step * np.arange(self.count) if self.uneven is None else self.uneven
+
+    @property
+    def last(self) -> float:
+        return self.first + self.step * (self.count - 1) if self.uneven is None else float(self.uneven[-1])
+
+    def inside(self, count: int) -> np.ndarray:
+        """Which places lie in a stream of `count` items, half an item beyond its ends included: (count,) bool."""
+        if self.first > -0.5 - SAME and self.last < count - 0.5 + SAME:
+            return np.ones(self.count, bool)
+        return (self.x > -0.5 - SAME) & (self.x < count - 0.5 + SAME)
 
     def after(self, begin: int) -> Places:
         """The same places for a source of which the first `begin` items are left out."""
-        return self if begin == 0 else Places(self.x - begin, self.first - begin, self.step, self.even, self.aligned)
+        uneven = None if self.uneven is None else self.uneven - begin
+        return self if begin == 0 else replace(self, first=self.first - begin, uneven=uneven)
 
     def steps(self) -> np.ndarray:
         """Source items from each output item's predecessor to it, (T,) float32; the first as the second."""
-        if self.even:
-            return np.full(len(self.x), self.step, np.float32)
+        if self.uneven is None:
+            return np.full(self.count, self.step, np.float32)
         return np.diff(self.x, prepend=2 * self.x[0] - self.x[1]).astype(np.float32)
 
 
 def even_places(first: float, step: float, count: int) -> Places:
     """Places of an even grid."""
-    aligned = abs(step - 1) * count < SAME and abs(first - round(first)) < SAME
-    return Places(first + step * np.arange(count), first, step, True, aligned)
+    return Places(first, step, count, abs(step - 1) * count < SAME and abs(first - round(first)) < SAME)
 
 
 def places(times: np.ndarray, rate_hz: float, start_s: float) -> Places:
@@ -56,22 +76,22 @@ def places(times: np.ndarray, rate_hz: float, start_s: float) -> Places:
     x = (np.asarray(times, np.float64) - start_s) * rate_hz
     count = len(x)
     if count == 0:
-        return Places(x, 0.0, 1.0, True, False)
+        return Places(0.0, 1.0, 0)
     step = float(x[-1] - x[0]) / (count - 1) if count > 1 else 1.0
     if count < 3 or float(np.abs(x - (x[0] + step * np.arange(count))).max()) < SAME:
         return even_places(float(x[0]), step, count)
-    return Places(x, float(x[0]), step, False, False)
+    return Places(float(x[0]), step, count, uneven=x)
 
 
 def needed(count: int, at: Places) -> tuple[int, int]:
     """The source items [from, to) of `count` that the output items depend on; from = to where there are none."""
     if at.aligned:
         first = round(at.first)
-        begin, end = max(first, 0), min(first + len(at.x), count)
+        begin, end = max(first, 0), min(first + at.count, count)
         return (begin, end) if begin < end else (0, 0)
     widest = at.step if at.even else float(np.diff(at.x).max())
     reach = math.ceil(LOBES * max(1.0, widest / PASS)) + 1
-    begin, end = math.floor(at.x[0]), math.ceil(at.x[-1]) + 1
+    begin, end = math.floor(at.first), math.ceil(at.last) + 1
     if begin >= count or end <= 0:
         return 0, 0
     return max(begin - reach, 0), min(end + reach, count)
@@ -95,20 +115,17 @@ def resample(
 
 def resample_at(values: np.ndarray, valid: np.ndarray | None, at: Places) -> tuple[np.ndarray, np.ndarray]:
     """As `resample`, at places."""
-    count, steps = len(values), len(at.x)
+    count, steps = len(values), at.count
     apart = () if valid is None else valid.shape[1:]
     whole = valid is None or bool(valid.all())
     if steps == 0 or count == 0:
         return np.zeros((steps, *values.shape[1:]), np.float32), np.zeros((steps, *apart), bool)
-    x = at.x
-    near = np.ones(steps, bool)
-    if x[0] <= -0.5 - SAME or x[-1] >= count - 0.5 + SAME:
-        near = (x > -0.5 - SAME) & (x < count - 0.5 + SAME)
+    near = at.inside(count)
     if valid is None or whole:
         found = near if not apart else np.broadcast_to(near.reshape(-1, *[1] * len(apart)), (steps, *apart)).copy()
     else:
-        low = np.minimum(np.maximum(np.floor(x + SAME).astype(np.int64), 0), count - 1)
-        high = np.minimum(np.maximum(np.ceil(x - SAME).astype(np.int64), 0), count - 1)
+        low = np.minimum(np.maximum(np.floor(at.x + SAME).astype(np.int64), 0), count - 1)
+        high = np.minimum(np.maximum(np.ceil(at.x - SAME).astype(np.int64), 0), count - 1)
         found = valid[low] & valid[high] & near.reshape(-1, *[1] * len(apart))
     if at.aligned:
         first = round(at.first)
@@ -122,7 +139,7 @@ def resample_at(values: np.ndarray, valid: np.ndarray | None, at: Places) -> tup
     if at.even:
         weights = _even_weights(round(at.first, 7), round(at.step, 9), steps, count)
     else:
-        weights = _weights(x, np.gradient(x), count)
+        weights = _weights(at.x, np.gradient(at.x), count)
     if valid is None or whole:
         out = (weights @ values.reshape(count, -1)).reshape(steps, *values.shape[1:])
         return _zeroed(out.astype(np.float32, copy=False), found), found
@@ -157,14 +174,14 @@ def resample_points(values: np.ndarray, at: Places) -> tuple[np.ndarray, np.ndar
     A point of confidence 0 is unknown: it has no part in any value, and where one of its neighbours in time is unknown
     the output point is too (all 0). `valid` says which items lie in the stream, whatever their points.
     """
-    out, found = resample_at(values, values[..., 2] > 0, at)
+    known = values[..., 2] > 0
+    out, found = resample_at(values, None if known.all() else known, at)
     if not at.aligned:
         # The filter may overshoot; a known point keeps a confidence above 0, by which it is told from an unknown one.
         confidence = out[..., 2]
         np.minimum(np.maximum(confidence, 1e-3, out=confidence), 1.0, out=confidence)
         confidence[~found] = 0.0
-    inside = (at.x > -0.5 - SAME) & (at.x < len(values) - 0.5 + SAME)
-    return out, inside
+    return out, at.inside(len(values))
 
 
 def _zeroed(out: np.ndarray, found: np.ndarray) -> np.ndarray:

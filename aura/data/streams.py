@@ -82,7 +82,10 @@ def read_imu(record: Record, cut: Cut, options: Options) -> Fields | None:
         return None
     out = blank_imu(cut.seconds, options)
     count = len(chosen)
-    out["values"][:count] = values.swapaxes(0, 1)
+    if count == config.sensors:
+        out["values"] = values.swapaxes(0, 1)
+    else:
+        out["values"][:count] = values.swapaxes(0, 1)
     out["valid"][:count] = valid
     out["sensor_mask"][:count] = True
     if options.stretched:

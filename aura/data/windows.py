@@ -110,7 +110,7 @@ class Cutter:
                 if name not in self.towers:
                     streams[name] = self._text(words, present)
                     continue
-            columns = {k: torch.from_numpy(np.stack([f[k] for f in filled])) for k in blank if k != "text"}
+            columns = {k: torch.from_numpy(stacked([f[k] for f in filled])) for k in blank if k != "text"}
             draws = {k.removeprefix("draws."): columns.pop(k) for k in list(columns) if k.startswith("draws.")}
             streams[name] = Stream(present=present, draws=draws, **columns)
         return Batch(
@@ -132,6 +132,14 @@ class Cutter:
             raise ValueError("a stream of texts needs a tokenizer, or stored embeddings (precomputed)")
         ids = torch.where(present[:, None], self.tokenize(words), 0)
         return Stream(values=ids, present=present, valid=present[:, None].expand(ids.shape).clone())
+
+
+def stacked(arrays: list[np.ndarray]) -> np.ndarray:
+    """Arrays of one shape as one array (n, ...)."""
+    if arrays[0].ndim == 0:
+        return np.stack(arrays)
+    # As np.stack, at half its cost: that makes a view of every array first.
+    return np.concatenate(arrays).reshape(len(arrays), *arrays[0].shape)
 
 
 def row_key(seed: int, source: int, number: int, sample_id: str, window: int) -> int:
