@@ -131,7 +131,7 @@ def clip(
     arrays["pose2d"] = seen(frames(POSE_HZ).coco17(), camera, rng)
     entry = {"rate_hz": POSE_HZ, "start_s": 0.0, "length": len(arrays["pose2d"])}
     streams["pose2d"] = {**entry, "skeleton": "coco17", "camera": camera.intrinsics()}
-    background = wall_colour(subject, rng)
+    background = wall_colour(rng)
     if settings.video:
         small = resized(camera, settings.video_pixels)
         images = draw(frames(VIDEO_FPS), subject, small, background)
@@ -186,10 +186,10 @@ def viewpoint(body: Pose, rng: np.random.Generator, pixels: int) -> Camera:
     """A camera that looks at the body from its front half, a few metres away."""
     pelvis = body.positions[:, 0].mean(0)
     forward = kin.rotate(body.orientations[0, 0], [1.0, 0, 0])
-    azimuth = np.arctan2(forward[1], forward[0]) + np.radians(rng.uniform(-80, 80))
-    elevation, distance = np.radians(rng.uniform(-3, 22)), rng.uniform(3.2, 4.4)
+    azimuth = np.arctan2(forward[1], forward[0]) + np.radians(rng.uniform(-25, 25))
+    elevation, distance = np.radians(rng.uniform(2, 10)), rng.uniform(3.3, 3.7)
     direction = [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
-    target = pelvis + np.array([*rng.uniform(-0.15, 0.15, 2), 0.08])
+    target = pelvis + np.array([*rng.uniform(-0.05, 0.05, 2), 0.08])
     return look_at(target + distance * np.array(direction), target, width=pixels, height=pixels, fov_deg=40)
 
 

@@ -98,6 +98,16 @@ class Subject:
     colours: dict[str, Colour]
 
 
+# A suit whose limbs have colours of their own, as in motion capture: sides can be told apart in a small image.
+_SUIT: dict[str, Colour] = {
+    "shirt": (90, 90, 100),
+    "left arm": (200, 50, 50),
+    "right arm": (50, 80, 210),
+    "left leg": (225, 140, 40),
+    "right leg": (45, 150, 80),
+}
+
+
 def make_subject(name: str, rng: np.random.Generator) -> Subject:
     """A person drawn at random. Two of three are right-handed: fewer than in life, so that both are seen often."""
     bones = np.ones((len(NAMES), 1))
@@ -114,7 +124,7 @@ def make_subject(name: str, rng: np.random.Generator) -> Subject:
         "b_knee": 5,
         "spine_side": 3,
     }
-    colours = {part: colour(rng, 30, 226) for part in ("shirt", "trousers", "hair")}
+    worn = {part: tuple((np.array(base) + rng.integers(-15, 16, 3)).tolist()) for part, base in _SUIT.items()}
     skin = rng.uniform(0.45, 1)
     return Subject(
         name=name,
@@ -124,7 +134,7 @@ def make_subject(name: str, rng: np.random.Generator) -> Subject:
         amp=float(rng.uniform(0.8, 1.2)),
         right_handed=bool(rng.random() < 2 / 3),
         habit={key: float(rng.normal() * size / 2) for key, size in habit.items()},
-        colours={**colours, "skin": (int(250 * skin), int(210 * skin), int(180 * skin))},
+        colours={**worn, "skin": (int(250 * skin), int(210 * skin), int(180 * skin))},
     )
 
 
@@ -208,22 +218,20 @@ _BONES = [
     ("pelvis", "spine", 0.13, "shirt"),
     ("spine", "neck", 0.15, "shirt"),
     ("neck", "head", 0.05, "skin"),
-    *((f"{s}_{a}", f"{s}_{b}", w, c) for s in ("left", "right") for a, b, w, c in (
-        ("shoulder", "elbow", 0.055, "shirt"),
-        ("elbow", "wrist", 0.042, "skin"),
-        ("wrist", "hand", 0.05, "skin"),
-        ("hip", "knee", 0.075, "trousers"),
-        ("knee", "ankle", 0.055, "trousers"),
-        ("heel", "foot", 0.045, "hair"),
+    *((f"{s}_{a}", f"{s}_{b}", w, f"{s} {c}") for s in ("left", "right") for a, b, w, c in (
+        ("shoulder", "elbow", 0.055, "arm"),
+        ("elbow", "wrist", 0.042, "arm"),
+        ("wrist", "hand", 0.05, "arm"),
+        ("hip", "knee", 0.075, "leg"),
+        ("knee", "ankle", 0.055, "leg"),
+        ("heel", "foot", 0.045, "leg"),
     )),
 ]  # fmt: skip
 
 
-def wall_colour(subject: Subject, rng: np.random.Generator) -> Colour:
-    """Of some random colours the one that stands out best from the subject's."""
-    walls = [colour(rng, 60, 220) for _ in range(6)]
-    worn = np.array(list(subject.colours.values()))
-    return max(walls, key=lambda wall: float(np.abs(worn - wall).max(1).min()))
+def wall_colour(rng: np.random.Generator) -> Colour:
+    """A light wall, before which every part of the suit stands out."""
+    return colour(rng, 215, 245)
 
 
 def draw(body: Pose, subject: Subject, camera: Camera, background: Colour) -> np.ndarray:

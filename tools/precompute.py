@@ -39,7 +39,7 @@ from aura.data.files import atomic, tar_member
 from aura.data.index import BadSample, Record, Split, open_folder, open_split
 from aura.data.sample import KEY
 from aura.data.storage import Storage, StorageError
-from aura.data.streams import Options, fit_frames, griditems, read_video
+from aura.data.streams import Options, fit_frames, grid_items, read_video
 from aura.data.video import decode_frames
 from aura.data.writer import MANIFEST, Dropped, Part, ShardError, assemble, open_parts, part_path, write_part
 from aura.model import AuraModel
@@ -197,7 +197,7 @@ def load_frames(record: Record, name: str, settings: Any) -> tuple[Rows, dict] |
     stream = record.head["streams"].get(name)
     if stream is None:
         return None
-    count = griditems(stream, settings.grid_hz)
+    count = grid_items(stream, settings.grid_hz)
     try:
         frames = decode_frames(record.bytes(f"{name}.mp4"), np.arange(count) / settings.grid_hz)
     except ValueError as error:

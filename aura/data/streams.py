@@ -296,7 +296,7 @@ def read_video(record: Record, cut: Cut, options: Options) -> Fields | None:
         _check_tower(record, options, stream)
         rate, count = stream["rate_hz"], stream["length"]
     else:
-        rate, count = config.grid_hz, griditems(stream, config.grid_hz)
+        rate, count = config.grid_hz, grid_items(stream, config.grid_hz)
     middles = np.array([0.0]) if "window_s" in stream else (np.arange(config.frames) + 0.5) / config.frames
     extent = {"rate_hz": rate, "start_s": stream["start_s"], "length": count}
     place = (cut.times(middles, extent) - stream["start_s"]) * rate
@@ -317,7 +317,7 @@ def read_video(record: Record, cut: Cut, options: Options) -> Fields | None:
     return {"values": pixels, "valid": valid}
 
 
-def griditems(stream: Mapping, grid_hz: float) -> int:
+def grid_items(stream: Mapping, grid_hz: float) -> int:
     """Frames of a video stream on the grid that training and stored embeddings share: at start_s + i / grid_hz."""
     return int(np.floor((stream["length"] - 1) / stream["rate_hz"] * grid_hz + 1e-6)) + 1
 
