@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from peft import LoraConfig, inject_adapter_in_model
 from pydantic import BeforeValidator, Field
 from torch import nn
 
@@ -74,6 +73,8 @@ def apply_tuning(tower: Tower, tuning: Full | Frozen | Last | Lora) -> None:
 
 
 def _add_adapters(tower: Tower, tuning: Lora) -> None:
+    from peft import LoraConfig, inject_adapter_in_model  # takes seconds: imported by the runs that need it
+
     targets = list(tuning.targets or tower.lora_targets)
     known = sorted({name.rpartition(".")[2] for name, m in tower.named_modules() if isinstance(m, nn.Linear)})
     if "out_proj" in targets and any(isinstance(m, nn.MultiheadAttention) for m in tower.modules()):
