@@ -36,7 +36,8 @@ class Sample:
     """What a converter makes and a reader gives.
 
     id, recording   id is the key of the sample's files, unique in the folder, of `[A-Za-z0-9_-]`
-    streams         by stream name, as in KEY.json: `rate_hz`, `start_s` (in the sample, may be negative), `length`, and
+    streams         by stream name, as in KEY.json: `rate_hz`, `start_s` (in the sample, may be negative), `length`,
+                    `clock_hz` (items a second by the stream's own clock, where `rate_hz` was fitted to another stream) and
                     imu: `sensors`, a list of {placement, channels, virtual, range: [acc, gyro] full scale, 0 unknown};
                     mocap, pose2d: `skeleton`, a known name or {joints, parents}; pose2d, video: `camera` with `width`,
                     `height` and `fx`, `fy`, `cx`, `cy` where known. Embeddings of a frozen tower: an entry `video.emb`
@@ -71,7 +72,7 @@ def metadata(sample: Sample) -> dict:
     """The content of KEY.json: reals are floats and strings are never null, so that every reader sees one type."""
 
     def stream(entry: dict) -> dict:
-        entry = {k: float(v) if k in ("rate_hz", "start_s") else v for k, v in entry.items()}
+        entry = {k: float(v) if k in ("rate_hz", "start_s", "clock_hz") else v for k, v in entry.items()}
         if "sensors" in entry:
             entry["sensors"] = [
                 {
@@ -271,6 +272,9 @@ def _time_problems(sample: Sample, name: str, entry: dict) -> list[str]:
     rate, start, length = entry.get("rate_hz"), entry.get("start_s"), entry.get("length")
     if not _real(rate) or rate <= 0:
         return [f"streams.{name}.rate_hz: is {rate!r}, must be above 0"]
+    clock = entry.get("clock_hz", rate)
+    if not _real(clock) or clock <= 0:
+        return [f"streams.{name}.clock_hz: is {clock!r}, must be above 0"]
     if not _real(start):
         return [f"streams.{name}.start_s: is {start!r}, must be a finite number"]
     if isinstance(length, int) and _real(sample.duration_s):

@@ -87,6 +87,7 @@ def test_values_units_clocks_and_frames(archives: Path, tmp_path: Path) -> None:
     # 45 frames in 2.4 s: 18.75 a second, the first in the middle of its share.
     mocap, entry = sample.arrays["mocap"], sample.streams["mocap"]
     assert (entry["rate_hz"], entry["start_s"], entry["skeleton"]) == (18.75, 0.5 / 18.75, "kinect20")
+    assert entry["clock_hz"] == 18.7, "speeds go by the camera's own clock, not by the clip's length"
     x, y, z = given["skeleton"][10, :, 7]  # right wrist in frame 7
     np.testing.assert_allclose(mocap[7, SKELETONS["kinect20"].joints.index("right_wrist")], [x, -z, y], rtol=1e-6)
     pose, camera = sample.arrays["pose2d"], sample.streams["pose2d"]["camera"]
