@@ -21,14 +21,17 @@ class Objective(Config):
     """Contrastive loss over pairs of streams.
 
     A name may join streams: `imu+mocap:text` contrasts the normalised sum of two embeddings with text. `twins` says what
-    rows that mean the same (see `same_text`) are to each other in pairs with text: left out, or positives as well.
+    rows that mean the same (see `same_text`) are to each other in pairs with text: left out, positives as well, or, as in
+    code that does not look, negatives.
     """
 
     loss: Literal["infonce", "sigmoid"] = "infonce"
     pairs: dict[str, Pair] = Field(min_length=1)
     same_text: str = Field("string", description="in pairs with text: `string`, or `label:<name>`: rows of equal label")
-    twins: Literal["mask", "positive"] = "mask"
-    directions: Literal["mean", "sum"] = Field("mean", description="of the two directions of InfoNCE; `sum`: AURA-MFM's code")
+    twins: Literal["mask", "positive", "negative"] = "mask"
+    directions: Literal["mean", "sum"] = Field(
+        "mean", description="of the two directions of InfoNCE; `sum`: AURA-MFM's code"
+    )
     temperature: float = Field(0.07, gt=0, description="at the start; the model learns its inverse's logarithm")
     min_temperature: float = Field(0.01, gt=0)
     learn_temperature: bool = True
@@ -41,7 +44,9 @@ class Objective(Config):
         if isinstance(value, list | tuple):
             value = {name: {} for name in value}
         if isinstance(value, dict):
-            value = {name: {"weight": pair} if isinstance(pair, int | float) else pair or {} for name, pair in value.items()}
+            value = {
+                name: {"weight": pair} if isinstance(pair, int | float) else pair or {} for name, pair in value.items()
+            }
         return value
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import nn
 
@@ -61,7 +62,9 @@ class ImuTransformer(Tower):
     def forward(self, stream: Stream) -> TowerOutput:
         """values (B, S, T, 6) -> pooled (B, W), tokens (B, S, N, W), moments (B, N, M)."""
         b, s = stream.values.shape[:2]
-        x = imu_features(stream, self.rate_hz, self.config.world, self.config.norms).flatten(0, 1)
+        # Angles are summed over the window: in full precision, under autocast too.
+        with torch.autocast(stream.values.device.type, enabled=False):
+            x = imu_features(stream, self.rate_hz, self.config.world, self.config.norms).flatten(0, 1)
         valid = stream.valid if stream.sensor_mask is None else stream.valid & stream.sensor_mask[:, :, None]
         mask = token_mask(valid, self.stride)  # (B, S, N)
         tokens = self.stem(x)

@@ -53,6 +53,11 @@ class MotionFeatures(nn.Module):
         self.channels = 2 * dims * joints + dims * len(skeleton.edges) + turn * len(limbs) + joints
 
     def forward(self, stream: Stream) -> Tensor:
+        # Positions and their differences stay in full precision under autocast.
+        with torch.autocast(stream.values.device.type, enabled=False):
+            return self._features(stream)
+
+    def _features(self, stream: Stream) -> Tensor:
         points, known = self._known(stream)
         points = smooth(points, known, self.kernel)
         if self.kind == "mocap":

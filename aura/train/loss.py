@@ -39,7 +39,7 @@ def compute_loss(output: Embeddings, batch: Batch, objective: Objective) -> tupl
             scales[i : i + 1],
             bias=output.bias[i : i + 1],
             loss=objective.loss,
-            same=objective.twins if with_text else None,
+            same=objective.twins if with_text and objective.twins != "negative" else None,
             directions=objective.directions,
             lean=objective.lean,
         )
