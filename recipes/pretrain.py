@@ -12,10 +12,13 @@ from its last checkpoint. Exit codes: 0 finished, 75 stopped by a signal after s
 from __future__ import annotations
 
 import argparse
+import fcntl
+import subprocess
 import sys
 from pathlib import Path
 
 QUICKSTART = Path(__file__).with_name("quickstart.yaml")
+SYNTHETIC = Path("data/synthetic")
 
 
 def main() -> int:
@@ -24,16 +27,39 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="changes to the recipe")
     arguments = parser.parse_args()
 
+    from aura.data.order import OrderError
+    from aura.data.reader import ReadError
     from aura.data.writer import ShardError
     from aura.train.loop import pretrain
     from aura.train.recipe import RecipeError, load_recipe
     from aura.train.rundir import RunError
 
     try:
-        return pretrain(load_recipe(arguments.config, arguments.overrides))
-    except (RecipeError, RunError, ShardError) as error:
+        recipe = load_recipe(arguments.config, arguments.overrides)
+        if recipe.name == "quickstart" and any(Path(source.path) == SYNTHETIC for source in recipe.data.sources):
+            make_synthetic(SYNTHETIC)
+        return pretrain(recipe)
+    except (RecipeError, RunError, ShardError, ReadError, OrderError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def make_synthetic(folder: Path, *settings: str) -> None:
+    """Makes the quickstart's shards where they are missing. Of all processes of a run one does, the others wait for it.
+
+    settings    further words of the command line of `shards.synthetic`
+    """
+    if (folder / "manifest.json").exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        if (folder / "manifest.json").exists():
+            return
+        print(f"{folder} is missing: making the quickstart's shards, about a minute", flush=True)
+        command = [sys.executable, "-m", "shards.synthetic", "--out", str(folder), "--workers", "2", "--resume"]
+        if subprocess.run([*command, *settings], check=False).returncode:
+            raise OSError(f"the shards of the quickstart could not be made (see above): {' '.join(command)}")
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ class TrainReader:
                     known_bad.add((source, at.sample))
                     part.bad.append((source, at.sample, str(error)))
                     if len(known_bad) > self.config.max_bad:
-                        raise ReadError(_too_many(self.config.max_bad, [b[2] for b in part.bad])) from error
+                        raise ReadError(too_many(self.config.max_bad, [b[2] for b in part.bad])) from error
                     if len(known_bad) >= self.order.sizes[source] and all(
                         (source, i) in known_bad for i in range(self.order.sizes[source])
                     ):
@@ -375,10 +375,11 @@ def _note_bad(bad: dict[tuple[int, int], str], part: Part, sources: list[Split],
             bad[source, sample] = message
             log.warning("bad sample passed over (%d so far): %s", len(bad), message)
     if len(bad) > limit:
-        raise ReadError(_too_many(limit, list(bad.values())))
+        raise ReadError(too_many(limit, list(bad.values())))
 
 
-def _too_many(limit: int, messages: list[str]) -> str:
+def too_many(limit: int, messages: list[str]) -> str:
+    """What a run that met more than `limit` bad samples says."""
     shown = "\n  ".join(messages[:20])
     return (
         f"more than data.max_bad={limit} bad samples; repair the shards with tools/verify_shards.py --repair, or raise"

@@ -6,13 +6,14 @@ checkpoints/step_00000500/
     optimizer.safetensors          <state>/<parameter name>
     random-00000.safetensors       random state of each rank
     recipe.yaml
-    state.json                     step, position of the reader, ranks, metrics; sizes of all files
+    state.json                     step, position of the reader, ranks, metrics; size and SHA-256 of all files
 checkpoints/latest                 name of the newest one
 checkpoints/best                   name of the best one
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -26,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from aura.data.files import sync_folder
+from aura.data.files import sha256_of, sync_folder
 from aura.train.optim import load_optimizer_state, optimizer_state
 from aura.train.recipe import Recipe, to_yaml
 from aura.train.rundir import RunError, write_atomic
@@ -47,7 +48,7 @@ def save(
     folder: Path, state: State, recipe: Recipe, accelerator: Any, model: nn.Module, optimizer: Any, keep: int
 ) -> Path:
     """Writes `folder`/step_N and points `latest` to it. Every rank calls it. Raises RunError on all ranks if one failed."""
-    module = accelerator.unwrap_model(model)
+    module = unwrapped(model)
     name = f"step_{state.step:08d}"
     temporary = folder / f".writing-{name}"
     main = accelerator.is_main_process
@@ -75,9 +76,14 @@ def save(
         fault = _attempt(lambda: _finish(folder, temporary, name, state, accelerator.num_processes))
     _agree(accelerator, fault, folder, temporary)
     if main:
-        _prune(folder, keep)
+        _prune(folder, name, keep)
     accelerator.wait_for_everyone()
     return folder / name
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside DDP's or DeepSpeed's wrapper. (accelerate's own function imports DeepSpeed to ask.)"""
+    return model if hasattr(model, "towers") else model.module
 
 
 def _attempt(action: Any) -> str:
@@ -108,42 +114,51 @@ def _empty_folder(path: Path) -> None:
 
 
 def _finish(folder: Path, temporary: Path, name: str, state: State, ranks: int) -> None:
-    files = sorted(p for p in temporary.rglob("*") if p.is_file())
-    sizes = {str(p.relative_to(temporary)): p.stat().st_size for p in files}
-    value = {"format": FORMAT, "ranks": ranks, "files": sizes} | vars(state)
-    write_atomic(temporary / "state.json", json.dumps(value, indent=1) + "\n")
-    for path in files:
+    mode = (temporary / "recipe.yaml").stat().st_mode  # safetensors gives its files to their owner alone
+    files = {}
+    for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
+        path.chmod(mode)
         with open(path, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
+        files[str(path.relative_to(temporary))] = {"size": path.stat().st_size, "sha256": sha256}
+    value = {"format": FORMAT, "ranks": ranks, "files": files} | vars(state)
+    write_atomic(temporary / "state.json", json.dumps(value, indent=1) + "\n")
     for inner in (temporary / "towers", temporary):
         sync_folder(inner)
     final = folder / name
-    if final.exists():  # from a run that went on from an earlier checkpoint
-        shutil.rmtree(final)
+    replaced = folder / f"{name}.replaced"  # found like any other, should we die between the two renames
+    if final.exists():  # of a run that went on from an earlier checkpoint
+        shutil.rmtree(replaced, ignore_errors=True)
+        os.rename(final, replaced)
     os.rename(temporary, final)
     sync_folder(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
     write_atomic(folder / "latest", name + "\n")
     best = best_checkpoint(folder)
     if best is not None:
         write_atomic(folder / "best", best.name + "\n")
 
 
-def _prune(folder: Path, keep: int) -> None:
-    """Deletes all but the last `keep` checkpoints and the best one, and what an interrupted save left."""
-    whole = whole_checkpoints(folder)
+def _prune(folder: Path, newest: str, keep: int) -> None:
+    """Deletes all but the last `keep` checkpoints and the best one, and what an interrupted save left.
+
+    Later ones than `newest`, of a run that went on from an earlier checkpoint, stay until they are replaced.
+    """
+    for path in (*folder.glob(".writing-*"), *folder.glob("*.replaced")):
+        shutil.rmtree(path, ignore_errors=True)
+    whole = [path for path in whole_checkpoints(folder) if path.name <= newest]
     best = best_checkpoint(folder)
     for path in whole[:-keep]:
         if path != best:
             shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob(".writing-*"):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
     """state.json of a checkpoint whose files are all there at full size, else None."""
     try:
         value = json.loads((path / "state.json").read_text())
-        complete = all((path / f).stat().st_size == size for f, size in value["files"].items())
+        complete = all((path / f).stat().st_size == about["size"] for f, about in value["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return value if complete and value.get("format") == FORMAT else None
@@ -166,14 +181,54 @@ def best_checkpoint(folder: Path) -> Path | None:
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """What `latest` names, if it is whole; else the newest whole one; None where there is none."""
+    return next((path for path in _newest_first(folder) if read_state(path) is not None), None)
+
+
+def checkpoint_to_resume(folder: Path) -> tuple[Path | None, list[str]]:
+    """As `latest_checkpoint`, with the content of all files compared too; also says what is passed over, and why.
+
+    Raises RunError where there are checkpoints and none is whole.
+    """
+    passed = []
+    for path in _newest_first(folder):
+        fault = _damage(path)
+        if not fault:
+            return path, passed
+        passed.append(f"{path} is passed over: {fault}")
+    if passed:
+        raise RunError(
+            "no checkpoint is whole:\n  "
+            + "\n  ".join(passed)
+            + f"\nBring the files back, or delete {folder} to start anew."
+        )
+    return None, []
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    """All checkpoints, whole or not: what `latest` names, then the newest, and so on."""
+    latest = folder / "latest"
+    named = latest.read_text().strip() if latest.exists() else ""
+    found = set(folder.glob("step_*")) | ({folder / named} if named else set())
+    return sorted(found, key=lambda path: (path.name == named, path.name), reverse=True)
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with a checkpoint's files; "" where they are what was written."""
     try:
-        named = folder / (folder / "latest").read_text().strip()
-        if read_state(named) is not None:
-            return named
-    except OSError:
-        pass
-    whole = whole_checkpoints(folder)
-    return whole[-1] if whole else None
+        value = json.loads((path / "state.json").read_text())
+    except (OSError, ValueError) as error:
+        return f"state.json: {error}"
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        return f"state.json is not of the format {FORMAT}"
+    for name, about in value["files"].items():
+        file = path / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != about["size"]:
+            return f"{name} has {file.stat().st_size} bytes, {about['size']} were written"
+        if sha256_of(file) != about["sha256"]:
+            return f"{name} is not what was written (its SHA-256 differs)"
+    return ""
 
 
 def load_weights(path: Path, module: nn.Module, streams: list[str] | None = None) -> None:
@@ -197,7 +252,7 @@ def load_training(path: Path, accelerator: Any, model: nn.Module, optimizer: Any
     value = read_state(path)
     if value is None:
         raise RunError(f"{path} is not a whole checkpoint")
-    module = accelerator.unwrap_model(model)
+    module = unwrapped(model)
     try:
         load_optimizer_state(module, optimizer, _read(path / "optimizer.safetensors"), value["step"])
     except ValueError as error:

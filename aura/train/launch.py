@@ -35,7 +35,6 @@ def make_accelerator(recipe: Recipe) -> tuple[Accelerator, str]:
     )
     if under_deepspeed:
         _configure_deepspeed(accelerator, recipe)
-    check_ranks(recipe, accelerator.num_processes)
     return accelerator, precision
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from aura.data.augment import augment
 from aura.data.batch import Batch
-from aura.data.reader import EvalReader, TrainReader, merge_positions, plan
+from aura.data.reader import EvalReader, ReadError, TrainReader, merge_positions, plan, too_many
 from aura.model import AuraModel, Embeddings
 from aura.objectives.config import Objective
 from aura.tasks.evaluate import evaluate
@@ -26,7 +27,7 @@ from aura.tasks.zeroshot import load_prompts
 from aura.towers import make_tokenizer
 from aura.towers.stored import stored_towers
 from aura.train import checkpoint
-from aura.train.launch import make_accelerator
+from aura.train.launch import check_ranks, make_accelerator
 from aura.train.loss import compute_loss
 from aura.train.optim import make_optimizer
 from aura.train.recipe import Recipe
@@ -37,6 +38,10 @@ from aura.train.signals import PREEMPTED, Signals
 from aura.train.step import forward_backward
 
 T = TypeVar("T")
+REMEDY = (
+    "The last checkpoint stands. Look at the data of this step (its rows: log.row_ids=true), lower train.optimizer.lr or "
+    "train.clip, or train with precision `no`."
+)
 
 
 def pretrain(recipe: Recipe) -> int:
@@ -46,11 +51,12 @@ def pretrain(recipe: Recipe) -> int:
     run_dir = RunDir(recipe.run_dir)
     on_main(accelerator, lambda: run_dir.open(recipe))
     try:
+        check_ranks(recipe, accelerator.num_processes)
         return _pretrain(recipe, accelerator, precision, run_dir, signals)
     except BaseException as error:
         if accelerator.is_main_process:
-            step = run_dir.read_status().get("step", 0)
-            run_dir.status("failed", step, f"{type(error).__name__}: {error}")
+            with suppress(OSError):  # a full disk has no room for this either
+                run_dir.status("failed", run_dir.step, f"{type(error).__name__}: {error}")
         raise
     finally:
         run_dir.close()
@@ -70,7 +76,9 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
     model = AuraModel(
         recipe.inputs, recipe.towers, recipe.objective, recipe.embedding, recipe.data.window.seconds, precision
     )
-    found = on_main(accelerator, lambda: checkpoint.latest_checkpoint(folder))
+    found, passed_over = on_main(accelerator, lambda: checkpoint.checkpoint_to_resume(folder))
+    for message in passed_over:
+        accelerator.print(message)
     if found is not None:
         checkpoint.load_weights(found, model)
     tokenize = make_tokenizer(recipe.towers)
@@ -107,7 +115,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
 
     trackers = None
     if main:
-        run_dir.cut_metrics(state.step)
+        run_dir.cut_metrics(state.step, evaluated=bool(state.metrics))
         run_dir.status("running", state.step)
         run_dir.write_environment(environment(reader.shards()) | {"precision": precision})
         trackers = Trackers(recipe, run_dir.path, state.step)
@@ -118,9 +126,39 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
         + (f"\ngoing on from {found.name}" if found is not None else "")
     )
 
-    batches = iter(reader)
+    batches = together(reader, accelerator)
     bar = tqdm(total=recipe.train.steps, initial=state.step, desc=recipe.name, disable=not main, mininterval=1.0)
-    while state.step < recipe.train.steps:
+    unsaved, stop = False, ""
+    while True:
+        # What is due after a step comes first: a run that was stopped before its evaluation makes up for it.
+        done = state.step == recipe.train.steps
+        due = done or (state.step > 0 and recipe.eval.every and state.step % recipe.eval.every == 0)
+        if held_out is not None and due and not state.metrics and not stop:
+            metrics, stop = evaluate(
+                together(held_out, accelerator),
+                model,
+                accelerator,
+                recipe.objective,
+                prompts,
+                tokenize,
+                signals.stop,
+            )
+            if not stop:
+                state.metrics = metrics | {"score": score(metrics, recipe.checkpoint.best)}
+                unsaved = True
+                if main:
+                    values = {"kind": "eval", "step": state.step, **metrics}
+                    run_dir.log(values)
+                    trackers.log(values)
+                    tqdm.write(f"step {state.step}\n{results_table(metrics)}", file=sys.stderr)
+        if unsaved and (stop or done or state.step % recipe.checkpoint.every == 0):
+            state.position = merge_positions(gather_objects(state.position, accelerator))
+            run_dir.sync()
+            found = checkpoint.save(folder, state, recipe, accelerator, model, optimizer, recipe.checkpoint.keep)
+            unsaved = False
+        if stop or done:
+            break
+
         started = time.perf_counter()
         factor = lr_factor(state.step, recipe.train)
         for group in optimizer.param_groups:
@@ -128,8 +166,9 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
         model.train()
         waited, stats, rows = 0.0, {}, []
         for i in range(recipe.train.accumulate):
-            batch, position, seconds = next_batch(batches, accelerator)
-            waited += seconds
+            asked = time.perf_counter()
+            batch, position = next(batches)
+            waited += time.perf_counter() - asked
             batch = augment(batch.to(accelerator.device), recipe.inputs)
             found_stats = forward_backward(
                 accelerator,
@@ -143,8 +182,8 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
             for key, value in found_stats.items():
                 stats[key] = stats.get(key, 0.0) + value / recipe.train.accumulate
             rows += gather_rows(batch.row.tolist(), batch.ids, accelerator)
-        grad_norm = update(accelerator, model, optimizer, recipe.train.clip)
-        state = checkpoint.State(state.step + 1, position, {})
+        grad_norm = update(accelerator, model, optimizer, recipe.train.clip, state.step + 1)
+        state, unsaved = checkpoint.State(state.step + 1, position, {}), True
 
         if main:
             taken = time.perf_counter() - started
@@ -164,55 +203,42 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
             bar.set_postfix(loss=f"{stats['loss']:.3f}", data=f"{waited / taken:.0%}", refresh=False)
 
         stop = signals.stop(accelerator)
-        done = state.step == recipe.train.steps
-        due = done or (recipe.eval.every and state.step % recipe.eval.every == 0)
-        if held_out is not None and due and not stop:
-            metrics, stop = evaluate(
-                held_out, model, accelerator, recipe.objective, prompts, common["tokenize"], signals.stop
-            )
-            if not stop:
-                state.metrics = metrics | {"score": score(metrics, recipe.checkpoint.best)}
-                if main:
-                    values = {"kind": "eval", "step": state.step, **metrics}
-                    run_dir.log(values)
-                    trackers.log(values)
-                    tqdm.write(f"step {state.step}\n{results_table(metrics)}", file=sys.stderr)
-        if stop or done or state.step % recipe.checkpoint.every == 0:
-            state.position = merge_positions(gather_objects(state.position, accelerator))
-            path = checkpoint.save(folder, state, recipe, accelerator, model, optimizer, recipe.checkpoint.keep)
-        if stop:
-            bar.close()
-            if main:
-                run_dir.status("preempted", state.step, stop)
-                trackers.close()
-            accelerator.print(f"{stop}: saved {path}; the same command goes on from there")
-            accelerator.wait_for_everyone()
-            return PREEMPTED
 
     bar.close()
     if main:
-        run_dir.status("finished", state.step)
+        run_dir.status("preempted" if stop else "finished", state.step, stop)
         trackers.close()
-    print_results(accelerator, run_dir)
+    if stop:
+        accelerator.print(f"{stop}: saved {found}; the same command goes on from there")
+    else:
+        print_results(accelerator, run_dir)
+    signals.ignore()
     accelerator.wait_for_everyone()
-    return 0
+    return PREEMPTED if stop else 0
 
 
-def next_batch(batches: Iterator[tuple[Batch, dict]], accelerator: Any) -> tuple[Batch, dict, float]:
-    """The next batch, its position, and the seconds waited. A reader's fault on one rank is raised on all."""
-    started = time.perf_counter()
-    fault = None
-    try:
-        batch, position = next(batches)
-    except Exception as error:
-        fault = error
-    waited = time.perf_counter() - started
-    failed = torch.tensor([0.0 if fault is None else 1.0], device=accelerator.device)
-    if accelerator.reduce(failed, "sum").item() > 0:
-        if fault is not None:
-            raise fault
-        raise RunError("reading failed on another rank; its message says where")
-    return batch, position, waited
+def together(reader: TrainReader | EvalReader, accelerator: Any) -> Iterator[Any]:
+    """What a reader gives. Its fault on one rank, or too many bad samples on all, is raised on all: none waits."""
+    items = iter(reader)
+    while True:
+        item, fault = None, None
+        try:
+            item = next(items)
+        except StopIteration:  # after equally many batches on all ranks
+            return
+        except Exception as error:
+            fault = error
+        counts = torch.tensor([float(fault is not None), float(len(reader.bad))], device=accelerator.device)
+        faults, bad = accelerator.reduce(counts, "sum").tolist()
+        if faults:
+            raise fault or RunError("reading failed on another rank; its message says where")
+        if bad > reader.config.max_bad:  # ranks may have met the same ones
+            everywhere = {
+                key: message for part in gather_objects(reader.bad, accelerator) for key, message in part.items()
+            }
+            if len(everywhere) > reader.config.max_bad:
+                raise ReadError(too_many(reader.config.max_bad, list(everywhere.values())))
+        yield item
 
 
 def guarded_loss(
@@ -222,21 +248,28 @@ def guarded_loss(
     loss, stats = compute_loss(output, batch, objective)
     losses = {key: value for key, value in stats.items() if key.startswith("loss")}
     if not all(map(math.isfinite, losses.values())):
-        raise RunError(
-            f"the loss is not finite at step {step}: {losses}. The last checkpoint stands. Look at the data of this step "
-            "(its rows: log.row_ids=true), lower train.optimizer.lr or train.clip, or train with precision `no`."
-        )
+        raise RunError(f"the loss is not finite at step {step}: {losses}. {REMEDY}")
     return loss, stats
 
 
-def update(accelerator: Any, model: torch.nn.Module, optimizer: Any, clip: float | None) -> float | None:
-    """Clips, updates, clears the gradients; returns the norm before clipping. DeepSpeed did all this in backward."""
+def update(accelerator: Any, model: torch.nn.Module, optimizer: Any, clip: float | None, step: int) -> float | None:
+    """Clips, updates, clears the gradients; returns the norm before clipping. DeepSpeed did all this in backward.
+
+    Raises RunError on all ranks where the norm is not finite: no checkpoint may hold what follows.
+    """
     if accelerator.deepspeed_plugin is not None:
         norm = model.get_global_grad_norm()
-        return None if norm is None else float(norm)
-    norm = accelerator.clip_grad_norm_(model.parameters(), float("inf") if clip is None else clip)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+        if norm is None:
+            return None
+        finite = math.isfinite(norm) and norm >= 0  # DeepSpeed writes -1 for a norm that is not finite
+    else:
+        norm = accelerator.clip_grad_norm_(model.parameters(), float("inf") if clip is None else clip)
+        finite = math.isfinite(norm)
+        if finite:
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    if not finite:
+        raise RunError(f"the gradient is not finite at step {step}, though the loss is. {REMEDY}")
     return float(norm)
 
 

@@ -32,6 +32,7 @@ class RunDir:
         self.path = Path(path)
         self._lock: IO[str] | None = None
         self._metrics: IO[str] | None = None
+        self.step = 0  # the last one that was logged
 
     def open(self, recipe: Recipe) -> None:
         """Creates or takes over the folder. Raises RunError if another run holds it or its recipe differs."""
@@ -41,8 +42,10 @@ class RunDir:
             self._take_lock()
         except OSError as error:
             raise RunError(f"run directory {self.path} cannot be written: {error}") from error
+        self.step = self.read_status().get("step", 0)
         resolved = self.path / "recipe.yaml"
-        if resolved.exists():
+        # Before the first step it binds to nothing: a recipe that was refused may be mended and started again.
+        if resolved.exists() and self.begun():
             changed = differences(load_recipe(resolved), recipe)
             if changed:
                 raise RunError(
@@ -51,6 +54,11 @@ class RunDir:
                     + "\nUse the same values to go on with that run, or another run_dir for a new one."
                 )
         write_atomic(resolved, to_yaml(recipe))
+
+    def begun(self) -> bool:
+        """Whether a step or a checkpoint was written."""
+        metrics = self.path / "metrics.jsonl"
+        return (metrics.exists() and metrics.stat().st_size > 0) or any((self.path / "checkpoints").glob("step_*"))
 
     def _take_lock(self) -> None:
         # lockf, not flock: a lock of the process that reading workers do not inherit.
@@ -83,12 +91,20 @@ class RunDir:
     def write_environment(self, values: dict[str, Any]) -> None:
         write_atomic(self.path / "environment.json", json.dumps(values, indent=1, sort_keys=True) + "\n")
 
-    def cut_metrics(self, step: int) -> None:
-        """Drops what was logged after `step`, and a last line that a crash left half written."""
+    def cut_metrics(self, step: int, evaluated: bool) -> None:
+        """Drops what was logged after `step`, and a last line that a crash left half written.
+
+        evaluated    the checkpoint has the evaluation of this step; else that will be made again
+        """
         path = self.path / "metrics.jsonl"
         if self._metrics is not None:
             self._metrics.close()
-        kept = [line for line, _ in read_metrics(path, step)]
+        kept = [
+            line
+            for line, values in read_metrics(path, step)
+            if evaluated or (values["kind"], values["step"]) != ("eval", step)
+        ]
+        self.step = step
         write_atomic(path, "".join(line + "\n" for line in kept))
         self._metrics = open(path, "a")
 
@@ -97,6 +113,12 @@ class RunDir:
             self._metrics = open(self.path / "metrics.jsonl", "a")
         self._metrics.write(json.dumps(values) + "\n")
         self._metrics.flush()
+        self.step = values["step"]
+
+    def sync(self) -> None:
+        """Flushes the metrics to disk: a checkpoint must not outlive the lines before it."""
+        if self._metrics is not None:
+            os.fsync(self._metrics.fileno())
 
     def metrics(self) -> list[dict[str, Any]]:
         return [values for _, values in read_metrics(self.path / "metrics.jsonl")]

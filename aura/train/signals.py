@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 PREEMPTED = 75  # EX_TEMPFAIL: start the same command again to go on
 
 
@@ -15,7 +16,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.received = ""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        for number in STOPPING:
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: Any) -> None:
@@ -26,3 +27,8 @@ class Signals:
         mine = torch.tensor([float(signal.Signals[self.received]) if self.received else 0.0], device=accelerator.device)
         number = int(accelerator.gather(mine).max().item())
         return signal.Signals(number).name if number else ""
+
+    def ignore(self) -> None:
+        """For the way out: a launcher that sees one process end sends SIGTERM to the others, which are ending too."""
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)

@@ -4,16 +4,24 @@ import sys
 
 import torch
 
-from aura.train.launch import make_accelerator
+from aura.train.launch import check_ranks, make_accelerator
 from aura.train.rundir import RunError
 from tests.train.batches import tiny_recipe
 
 try:
     accelerator, precision = make_accelerator(tiny_recipe())
+    check_ranks(tiny_recipe(), accelerator.num_processes)
 except RunError as error:
     print(f"refused: {error}")
     sys.exit(1)
 if accelerator.is_main_process:
     backend = torch.distributed.get_backend() if accelerator.num_processes > 1 else "none"
-    print("seen", accelerator.num_processes, accelerator.distributed_type.value, backend, precision, accelerator.mixed_precision)
+    print(
+        "seen",
+        accelerator.num_processes,
+        accelerator.distributed_type.value,
+        backend,
+        precision,
+        accelerator.mixed_precision,
+    )
 accelerator.end_training()
