@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from aura.data.batch import Batch
@@ -305,7 +306,12 @@ def iterate(parts: Callable[[int, int], Iterator[Part]], workers: int) -> Iterat
         yield from parts(0, 1)
         return
     loader = DataLoader(
-        _Parts(parts), batch_size=None, num_workers=workers, prefetch_factor=2, worker_init_fn=_start_worker
+        _Parts(parts),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=2,
+        worker_init_fn=_start_worker,
+        generator=torch.Generator(),  # it draws a seed: not from the random state of the training
     )
     before = set(multiprocessing.active_children())
     running = iter(loader)
