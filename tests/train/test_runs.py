@@ -1,0 +1,120 @@
+"""Runs that are stopped in every way and started again go on as if nothing had happened."""
+
+import json
+import random
+import signal
+
+import pytest
+
+from tests.train.runs import checkpoints, metrics, status
+
+STEPS = 12
+
+
+def assert_same_run(run_dir, unbroken, rel=0.0):
+    """Every step once, with the rows, the learning rate and the loss of the run that nothing stopped."""
+    found, expected = metrics(run_dir), metrics(unbroken)
+    assert [m["step"] for m in found] == list(range(1, STEPS + 1))
+    for key in ("row_ids", "ids", "lr"):
+        assert [m[key] for m in found] == [m[key] for m in expected], key
+    for key in (k for k in expected[0] if k.startswith(("loss", "scale", "grad_norm"))):
+        assert [m[key] for m in found] == pytest.approx([m[key] for m in expected], rel=rel, abs=0), key
+    evaluations = metrics(run_dir, "eval")
+    assert [m["step"] for m in evaluations] == [6, 12]
+    if rel == 0:
+        assert evaluations == metrics(unbroken, "eval")
+    assert status(run_dir)["state"] == "finished"
+
+
+def test_the_run_that_nothing_stopped(unbroken):
+    assert status(unbroken) | {"host": "", "pid": 0} == {"state": "finished", "step": STEPS, "reason": "", "host": "", "pid": 0}
+    found = metrics(unbroken)
+    rows = [name for m in found for name in m["row_ids"]]
+    first, second = rows[:72], rows[72:144]
+    assert len(set(first)) == 72, "a pass is a permutation"
+    assert set(first) == set(second)
+    assert first != second
+    assert len({m["ids"] for m in found}) == STEPS
+    kept = checkpoints(unbroken)
+    best = (unbroken / "checkpoints" / "best").read_text().strip()
+    assert kept == sorted({"best", "latest", best, "step_00000009", "step_00000012"})
+    assert (unbroken / "checkpoints" / "latest").read_text() == "step_00000012\n"
+
+
+def kill_and_go_on(processes, run_dir, unbroken, moments):
+    """Kills a run at each moment in turn: after a step, or inside the writing of a checkpoint; then lets it finish."""
+    for moment in moments:
+        if isinstance(moment, str):
+            run = processes.pretrain(run_dir, environment={"DIE_AT": moment})
+        else:
+            run = processes.pretrain(run_dir)
+            run.until(moment)
+            run.kill()
+        assert run.wait() == [-signal.SIGKILL], run.text()
+        assert status(run_dir)["state"] == "running"
+    run = processes.pretrain(run_dir)
+    assert run.wait() == [0], run.text()
+    assert_same_run(run_dir, unbroken)
+    states = []
+    for folder in (run_dir, unbroken):
+        state = json.loads((folder / "checkpoints" / f"step_{STEPS:08d}" / "state.json").read_text())
+        del state["files"]["recipe.yaml"]  # names its run_dir
+        states.append(state)
+    assert states[0]["files"] == states[1]["files"], "weights, optimiser and random state are equal to the bit"
+    assert states[0] == states[1]
+    assert not [entry for entry in checkpoints(run_dir) if entry.startswith(".")]
+
+
+def test_killed_runs_go_on(processes, unbroken, tmp_path):
+    """In warm-up, between checkpoints, while the files of one, its name and `latest` are written."""
+    kill_and_go_on(processes, tmp_path / "run", unbroken, [2, "fsync:4", 4, "rename:1", "replace:3", 11])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_runs_killed_at_random_go_on(processes, unbroken, tmp_path, seed):
+    draw = random.Random(seed)
+    moments = []
+    for step in range(1, STEPS):
+        moments += draw.choice([[step], [f"{draw.choice(['fsync', 'rename', 'replace', 'rmtree'])}:1"], [f"fsync:{draw.randint(1, 14)}"]])
+    kill_and_go_on(processes, tmp_path / "run", unbroken, moments)
+
+
+def test_a_signal_ends_the_step_saves_and_exits_75(processes, unbroken, tmp_path):
+    """In warm-up, in an evaluation, in the last step; also to one of two ranks, and on with one rank again."""
+    run_dir = tmp_path / "run"
+
+    def preempted(run, by):
+        codes = run.wait()
+        assert set(codes) == {75}, run.text()
+        assert status(run_dir)["state"] == "preempted"
+        assert status(run_dir)["reason"] == by
+        step = status(run_dir)["step"]
+        assert (run_dir / "checkpoints" / "latest").read_text() == f"step_{step:08d}\n"
+        assert f"{by}: saved {run_dir}/checkpoints/step_{step:08d}; the same command goes on" in run.text(0)
+        assert "Traceback" not in run.text()
+        return step
+
+    run = processes.pretrain(run_dir)
+    run.until(1)
+    run.signal(signal.SIGTERM)
+    assert 1 <= preempted(run, "SIGTERM") <= 4
+
+    run = processes.pretrain(run_dir, "data.workers=2", ranks=2)
+    run.until(4)
+    run.signal(signal.SIGINT, rank=1)
+    assert 4 <= preempted(run, "SIGINT") <= 6
+    assert "goes on with 2" in run.text(0)
+
+    run = processes.pretrain(run_dir, "data.workers=0", "eval.batch=1", "eval.pool=180", environment={"SIGNAL_AT": "evaluation"})
+    assert preempted(run, "SIGUSR1") == 6
+    assert "accuracy" not in run.text()
+    assert metrics(run_dir, "eval") == []
+
+    run = processes.pretrain(run_dir, environment={"SIGNAL_AT": "step 12"})
+    assert preempted(run, "SIGUSR1") == 12
+    assert [m["step"] for m in metrics(run_dir, "eval")] == [6]
+
+    run = processes.pretrain(run_dir)
+    assert run.wait() == [0], run.text()
+    assert_same_run(run_dir, unbroken, rel=1e-4)
