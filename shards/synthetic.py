@@ -1,6 +1,6 @@
 """Shards of a synthetic human: every stream, exact ground truth, nothing to download.
 
-    python -m shards.synthetic --out DIR [--subjects 12] [--val-subjects 4] [--test-subjects 1]
+    python -m shards.synthetic --out DIR [--subjects 24] [--val-subjects 8] [--test-subjects 1]
         [--clips-per-activity 2] [--seconds 5] [--seed 0] [--no-video] [--workers 2]
 
 A body of random size moves by joint-angle curves of an activity (`synthetic_motions`), in the tempo, size and habits of
@@ -228,10 +228,10 @@ def words(activity: Activity, side: str, tempo: str) -> list[tuple[str, str]]:
 
 def main() -> None:
     p = parser("synthetic", "Shards of a synthetic human: nothing to download (--source is not used).")
-    p.add_argument("--subjects", type=int, default=12, help="of the training split")
-    p.add_argument("--val-subjects", type=int, default=4)
+    p.add_argument("--subjects", type=int, default=24, help="of the training split")
+    p.add_argument("--val-subjects", type=int, default=8)
     p.add_argument("--test-subjects", type=int, default=1)
-    p.add_argument("--clips-per-activity", type=int, default=2, help="of each subject")
+    p.add_argument("--clips-per-activity", type=int, default=1, help="of each subject")
     p.add_argument("--seconds", type=float, default=5.0, help="of each clip, at most 60")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--video", action=argparse.BooleanOptionalAction, default=True, help="drawn video")
