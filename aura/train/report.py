@@ -101,10 +101,10 @@ def _plot_retrieval(evals: list[dict[str, Any]], path: Path) -> Path:
     )
     left.invert_yaxis()
     left.legend(fontsize=8, loc="lower right")
-    for pair in pairs:
+    for i, pair in enumerate(pairs):  # the two orders of a pair share a colour
         key = f"retrieval/{pair}/R@1"
         known = [(m["step"], m[key]) for m in evals if key in m]
-        right.plot(*zip(*known), marker="o", ms=3, lw=1, label=pair)
+        right.plot(*zip(*known), f"C{i // 2 % 10}", ls="-" if i % 2 == 0 else "--", marker="o", ms=3, lw=1, label=pair)
     right.set(title="R@1 over training", xlabel="step", ylim=(0, None))
     right.legend(fontsize=7)
     return _save(figure, path)

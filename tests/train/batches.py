@@ -25,8 +25,22 @@ def tiny_recipe(**objective) -> Recipe:
                 "text": {},
             },
             "towers": {
-                "imu": {"kind": "imu_transformer", "width": 16, "depth": 1, "heads": 2, "stem": 8, "moments": {"width": 8, "heads": 2}},
-                "mocap": {"kind": "motion_transformer", "width": 16, "depth": 1, "heads": 2, "stem": 8, "moments": {"width": 8, "heads": 2}},
+                "imu": {
+                    "kind": "imu_transformer",
+                    "width": 16,
+                    "depth": 1,
+                    "heads": 2,
+                    "stem": 8,
+                    "moments": {"width": 8, "heads": 2},
+                },
+                "mocap": {
+                    "kind": "motion_transformer",
+                    "width": 16,
+                    "depth": 1,
+                    "heads": 2,
+                    "stem": 8,
+                    "moments": {"width": 8, "heads": 2},
+                },
                 "video": {"kind": "clip_video", "model": CLIP},
                 "text": {"kind": "clip_text", "model": CLIP},
             },
@@ -71,13 +85,20 @@ def random_batch(n: int = 16, seed: int = 0, missing: bool = True) -> Batch:
     words = [f"word {i // 2 % 5}" for i in range(n)]
     streams = {
         "imu": Stream(
-            5 * normal(n, 2, 40, 6), has["imu"], ones(n, 2, 40, dtype=torch.bool),
+            5 * normal(n, 2, 40, 6),
+            has["imu"],
+            ones(n, 2, 40, dtype=torch.bool),
             sensor_mask=torch.stack([ones(n, dtype=torch.bool), row % 2 == 0], 1),
-            channel_mask=ones(n, 2, 6, dtype=torch.bool), placement=torch.randint(1, 5, (n, 2), generator=g),
+            channel_mask=ones(n, 2, 6, dtype=torch.bool),
+            placement=torch.randint(1, 5, (n, 2), generator=g),
         ),
-        "mocap": Stream(normal(n, 20, 20, 3), has["mocap"], ones(n, 20, dtype=torch.bool), joint_mask=ones(n, 20, dtype=torch.bool)),
+        "mocap": Stream(
+            normal(n, 20, 20, 3), has["mocap"], ones(n, 20, dtype=torch.bool), joint_mask=ones(n, 20, dtype=torch.bool)
+        ),
         "video": Stream(
-            torch.randint(0, 255, (n, 2, 3, 16, 16), generator=g, dtype=torch.uint8), has["video"], ones(n, 2, dtype=torch.bool)
+            torch.randint(0, 255, (n, 2, 3, 16, 16), generator=g, dtype=torch.uint8),
+            has["video"],
+            ones(n, 2, dtype=torch.bool),
         ),
         "text": Stream(text, has["text"], ones(n, 8, dtype=torch.bool)),
     }
