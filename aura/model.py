@@ -13,7 +13,7 @@ from aura.data.batch import Batch, Stream
 from aura.data.config import Input
 from aura.objectives.config import Objective
 from aura.objectives.temperature import LogScale
-from aura.towers import TowerConfig, build_tower
+from aura.towers import TowerConfig, TowerOutput, build_tower
 
 
 class Embeddings(NamedTuple):
@@ -117,7 +117,7 @@ def check_moments(objective: Objective, towers: nn.ModuleDict) -> None:
                 )
 
 
-def run_tower(tower: nn.Module, stream: Stream, precision: str) -> tuple[NamedTuple, Tensor]:
+def run_tower(tower: nn.Module, stream: Stream, precision: str) -> tuple[TowerOutput, Tensor]:
     """The tower's output for the rows that have the stream, and their indexes; one empty row where none has it."""
     rows = stream.present.nonzero()[:, 0]
     chosen = stream.map(lambda t: t.index_select(0, rows)) if len(rows) else empty_row(stream)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,7 +50,7 @@ class Stream:
     def map(self, function: Callable[[Tensor], Tensor]) -> Stream:
         """The same stream with `function` applied to every tensor."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "draws"}
-        mapped = {name: None if tensor is None else function(tensor) for name, tensor in values.items()}
+        mapped: dict[str, Any] = {name: None if tensor is None else function(tensor) for name, tensor in values.items()}
         return Stream(**mapped, draws={name: function(tensor) for name, tensor in self.draws.items()})
 
     def cleaned(self) -> Stream:
@@ -128,7 +129,7 @@ def concat(parts: Sequence[Batch]) -> Batch:
     if len(parts) == 1:
         return first
 
-    def join(tensors: list[Tensor | None]) -> Tensor | None:
+    def join(tensors: list[Tensor | None]) -> Any:
         return None if tensors[0] is None else torch.cat([t for t in tensors if t is not None])
 
     streams = {}

@@ -18,65 +18,85 @@ class Source(Config):
 
     path: str
     split: str = "train"
-    weight: float = Field(1.0, gt=0, description="share of the rows, relative to the other sources")
+    weight: float = Field(default=1.0, gt=0, description="share of the rows, relative to the other sources")
 
 
 class ImuAugment(Config):
     """Random changes of an IMU window in training; all zero: none. Angles are standard deviations in degrees."""
 
-    rotation_deg: float = Field(0.0, ge=0, description="turn of each sensor about a random axis; 180: uniform over all")
-    limb_rotation_deg: float = Field(0.0, ge=0, description="turn of each sensor about its x axis (along the limb)")
-    gain: float = Field(0.0, ge=0, description="relative gain of each channel, uniform in +-gain")
-    acc_noise: float = Field(0.0, ge=0, description="white noise of the accelerometer, m/s^2")
-    gyro_noise: float = Field(0.0, ge=0, description="white noise of the gyroscope, rad/s")
-    drop_sensor: float = Field(0.0, ge=0, lt=1, description="probability that a sensor is dropped; one always stays")
+    rotation_deg: float = Field(
+        default=0.0, ge=0, description="turn of each sensor about a random axis; 180: uniform over all"
+    )
+    limb_rotation_deg: float = Field(
+        default=0.0, ge=0, description="turn of each sensor about its x axis (along the limb)"
+    )
+    gain: float = Field(default=0.0, ge=0, description="relative gain of each channel, uniform in +-gain")
+    acc_noise: float = Field(default=0.0, ge=0, description="white noise of the accelerometer, m/s^2")
+    gyro_noise: float = Field(default=0.0, ge=0, description="white noise of the gyroscope, rad/s")
+    drop_sensor: float = Field(
+        default=0.0, ge=0, lt=1, description="probability that a sensor is dropped; one always stays"
+    )
 
 
 class SkeletonAugment(Config):
     """Random changes of a mocap or pose window in training; all zero: none."""
 
-    yaw_deg: float = Field(0.0, ge=0, description="turn about the vertical, standard deviation; 180: uniform (mocap)")
-    scale: float = Field(0.0, ge=0, description="relative size of the body, uniform in +-scale")
-    bone: float = Field(0.0, ge=0, description="relative length of each bone, uniform in +-bone (mocap)")
-    noise: float = Field(0.0, ge=0, description="noise of each joint and frame: metres, or for pose2d share of height")
-    offset: float = Field(0.0, ge=0, description="noise of each joint, the same in every frame; units of `noise`")
-    drop_joint: float = Field(0.0, ge=0, lt=1, description="probability that a joint is dropped from a window")
+    yaw_deg: float = Field(
+        default=0.0, ge=0, description="turn about the vertical, standard deviation; 180: uniform (mocap)"
+    )
+    scale: float = Field(default=0.0, ge=0, description="relative size of the body, uniform in +-scale")
+    bone: float = Field(default=0.0, ge=0, description="relative length of each bone, uniform in +-bone (mocap)")
+    noise: float = Field(
+        default=0.0, ge=0, description="noise of each joint and frame: metres, or for pose2d share of height"
+    )
+    offset: float = Field(
+        default=0.0, ge=0, description="noise of each joint, the same in every frame; units of `noise`"
+    )
+    drop_joint: float = Field(default=0.0, ge=0, lt=1, description="probability that a joint is dropped from a window")
 
 
 class ImuInput(Config):
     kind: Literal["imu"] = "imu"
-    rate_hz: float = Field(50.0, gt=0)
-    sensors: int = Field(1, ge=1, description="slots; a sample with more sensors gives a random choice of them")
-    orientation: bool = Field(False, description="read the orientation stream too")
+    rate_hz: float = Field(default=50.0, gt=0)
+    sensors: int = Field(default=1, ge=1, description="slots; a sample with more sensors gives a random choice of them")
+    orientation: bool = Field(default=False, description="read the orientation stream too")
     augment: ImuAugment = ImuAugment()
 
 
 class MocapInput(Config):
     kind: Literal["mocap"] = "mocap"
-    rate_hz: float = Field(20.0, gt=0)
-    skeleton: str = Field("kinect20", description="joints are matched to this skeleton by name")
+    rate_hz: float = Field(default=20.0, gt=0)
+    skeleton: str = Field(default="kinect20", description="joints are matched to this skeleton by name")
     augment: SkeletonAugment = SkeletonAugment()
 
 
 class Pose2dInput(Config):
     kind: Literal["pose2d"] = "pose2d"
-    rate_hz: float = Field(20.0, gt=0)
+    rate_hz: float = Field(default=20.0, gt=0)
     skeleton: str = "coco17"
     augment: SkeletonAugment = SkeletonAugment()
 
 
 class VideoInput(Config):
     kind: Literal["video"] = "video"
-    frames: int = Field(4, ge=1, description="frames of a window, equally spaced, each from the middle of its part")
-    size: int = Field(224, ge=8, description="pixels of a side: scaled, then cut in the centre")
-    grid_hz: float = Field(5.0, gt=0, description="frames are taken from this grid, so that stored embeddings match")
-    stored: bool = Field(False, description="read what tools/precompute.py stored of the frozen tower, not the pixels")
+    frames: int = Field(
+        default=4, ge=1, description="frames of a window, equally spaced, each from the middle of its part"
+    )
+    size: int = Field(default=224, ge=8, description="pixels of a side: scaled, then cut in the centre")
+    grid_hz: float = Field(
+        default=5.0, gt=0, description="frames are taken from this grid, so that stored embeddings match"
+    )
+    stored: bool = Field(
+        default=False, description="read what tools/precompute.py stored of the frozen tower, not the pixels"
+    )
 
 
 class TextInput(Config):
     kind: Literal["text"] = "text"
-    kinds: tuple[str, ...] = Field(("label", "description", "commentary", "paraphrase"), min_length=1)
-    stored: bool = Field(False, description="read what tools/precompute.py stored of the frozen tower, not the tokens")
+    kinds: tuple[str, ...] = Field(default=("label", "description", "commentary", "paraphrase"), min_length=1)
+    stored: bool = Field(
+        default=False, description="read what tools/precompute.py stored of the frozen tower, not the tokens"
+    )
 
 
 Input = Annotated[ImuInput | MocapInput | Pose2dInput | VideoInput | TextInput, Field(discriminator="kind")]
@@ -89,13 +109,13 @@ class Window(Config):
     of it) is mapped onto `seconds`, each stream by its own clock: then the length of a clip is not visible in a window.
     """
 
-    seconds: float = Field(5.0, gt=0)
-    stride_s: float | None = Field(None, gt=0, description="evaluation: step between windows; default: seconds")
-    min_cover: float = Field(0.5, gt=0, le=1, description="a stream that covers less of the window is missing")
+    seconds: float = Field(default=5.0, gt=0)
+    stride_s: float | None = Field(default=None, gt=0, description="evaluation: step between windows; default: seconds")
+    min_cover: float = Field(default=0.5, gt=0, le=1, description="a stream that covers less of the window is missing")
     whole: bool = False
-    crop: float = Field(1.0, gt=0, le=1, description="training with `whole`: smallest share of the sample")
+    crop: float = Field(default=1.0, gt=0, le=1, description="training with `whole`: smallest share of the sample")
     warp: float = Field(
-        0.0, ge=0, lt=1, description="training: smooth random change of tempo, +-warp, same for all streams"
+        default=0.0, ge=0, lt=1, description="training: smooth random change of tempo, +-warp, same for all streams"
     )
 
 
@@ -103,11 +123,15 @@ class DataConfig(Config):
     sources: tuple[Source, ...] = Field(min_length=1)
     eval: tuple[Source, ...] = ()
     window: Window = Window()
-    windows: int = Field(1, ge=1, description="windows of each visited sample, in training")
-    workers: int = Field(2, ge=0, description="reading processes per rank; 0 reads in the main process")
-    streams: int = Field(64, ge=1, description="streams of order: part of the recipe, independent of ranks and workers")
-    shuffle_block: int = Field(16, ge=1, description="consecutive samples that stay together in the shuffled order")
-    max_bad: int = Field(100, ge=0, description="bad samples that a run passes over before it stops")
+    windows: int = Field(default=1, ge=1, description="windows of each visited sample, in training")
+    workers: int = Field(default=2, ge=0, description="reading processes per rank; 0 reads in the main process")
+    streams: int = Field(
+        default=64, ge=1, description="streams of order: part of the recipe, independent of ranks and workers"
+    )
+    shuffle_block: int = Field(
+        default=16, ge=1, description="consecutive samples that stay together in the shuffled order"
+    )
+    max_bad: int = Field(default=100, ge=0, description="bad samples that a run passes over before it stops")
 
     @model_validator(mode="before")
     @classmethod

@@ -13,7 +13,7 @@ from aura.data.config import Config
 class Pair(Config):
     """Two streams that are contrasted. `space` chooses what is compared: the pooled embeddings, or the moments in time."""
 
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0)
     space: Literal["pooled", "moments"] = "pooled"
 
 
@@ -27,15 +27,17 @@ class Objective(Config):
 
     loss: Literal["infonce", "sigmoid"] = "infonce"
     pairs: dict[str, Pair] = Field(min_length=1)
-    same_text: str = Field("string", description="in pairs with text: `string`, or `label:<name>`: rows of equal label")
+    same_text: str = Field(
+        default="string", description="in pairs with text: `string`, or `label:<name>`: rows of equal label"
+    )
     twins: Literal["mask", "positive", "negative"] = "mask"
     directions: Literal["mean", "sum"] = Field(
-        "mean", description="of the two directions of InfoNCE; `sum`: AURA-MFM's code"
+        default="mean", description="of the two directions of InfoNCE; `sum`: AURA-MFM's code"
     )
-    temperature: float = Field(0.07, gt=0, description="at the start; the model learns its inverse's logarithm")
-    min_temperature: float = Field(0.01, gt=0)
+    temperature: float = Field(default=0.07, gt=0, description="at the start; the model learns its inverse's logarithm")
+    min_temperature: float = Field(default=0.01, gt=0)
     learn_temperature: bool = True
-    lean: bool = Field(False, description="never hold a whole logit matrix: same loss, less memory")
+    lean: bool = Field(default=False, description="never hold a whole logit matrix: same loss, less memory")
 
     @field_validator("pairs", mode="before")
     @classmethod

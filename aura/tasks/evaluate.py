@@ -166,7 +166,7 @@ def side_zeroshot(embedded: Embedded, side: str, classes: Prompts, text: Tensor)
 
 def embed_texts(model: torch.nn.Module, tokens: Tensor, device: torch.device) -> Tensor:
     """(n, D) text embeddings of unit norm. Every rank calls it with the same words, through the prepared model."""
-    module = getattr(model, "module", model)
+    module: Any = getattr(model, "module", model)
     n = len(tokens)
     present = torch.ones(n, dtype=torch.bool, device=device)
     text = Stream(values=tokens.to(device), present=present, valid=torch.ones_like(tokens, dtype=torch.bool).to(device))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -56,9 +57,10 @@ def zeroshot(embeddings: Tensor, classes: Tensor, truth: list[str], names: list[
         raise ValueError(f"no prompts for the classes {unknown}; the prompts have {names}")
     found = [names[i] for i in (embeddings @ classes.T).argmax(1).tolist()]
     occurring = sorted(set(truth))
+    macro: Any = f1_score(truth, found, labels=occurring, average="macro", zero_division=0.0)  # pyright: ignore
     return {
         "accuracy": sum(a == b for a, b in zip(found, truth)) / len(truth),
-        "macro_f1": float(f1_score(truth, found, labels=occurring, average="macro", zero_division=0.0)),
+        "macro_f1": float(macro),
         "n": float(len(truth)),
         "chance": 1.0 / len(names),
     }

@@ -25,17 +25,17 @@ class ImuTransformerConfig(TowerSettings):
     """Transformer over short tokens of each sensor, then fusion over sensors and time."""
 
     kind: Literal["imu_transformer"] = "imu_transformer"
-    width: int = Field(192, gt=0)
-    depth: int = Field(4, gt=0)
-    heads: int = Field(6, gt=0)
-    mlp_ratio: float = Field(4.0, gt=0)
-    stem: int = Field(48, gt=0, description="channels after the first convolution")
-    token_s: float = Field(0.2, gt=0)
+    width: int = Field(default=192, gt=0)
+    depth: int = Field(default=4, gt=0)
+    heads: int = Field(default=6, gt=0)
+    mlp_ratio: float = Field(default=4.0, gt=0)
+    stem: int = Field(default=48, gt=0, description="channels after the first convolution")
+    token_s: float = Field(default=0.2, gt=0)
     world: World = Field(
-        "mean", description="channels in a frame with z up: gravity from the start or mean; none: without"
+        default="mean", description="channels in a frame with z up: gravity from the start or mean; none: without"
     )
-    norms: bool = Field(True, description="the lengths of force and rate as channels")
-    placements: bool = Field(True, description="tell the tower where each sensor is worn")
+    norms: bool = Field(default=True, description="the lengths of force and rate as channels")
+    placements: bool = Field(default=True, description="tell the tower where each sensor is worn")
     pool: Literal["mean", "attention"] = "mean"
     moments: Moments | None = None
 

@@ -21,13 +21,13 @@ class MotionTransformerConfig(TowerSettings):
     """Transformer over short tokens of a skeleton's motion."""
 
     kind: Literal["motion_transformer"] = "motion_transformer"
-    width: int = Field(192, gt=0)
-    depth: int = Field(4, gt=0)
-    heads: int = Field(6, gt=0)
-    mlp_ratio: float = Field(4.0, gt=0)
-    stem: int = Field(128, gt=0, description="channels after the first convolution")
-    token_s: float = Field(0.2, gt=0)
-    smooth_s: float = Field(0.04, ge=0, description="standard deviation of the smoothing over time; 0: none")
+    width: int = Field(default=192, gt=0)
+    depth: int = Field(default=4, gt=0)
+    heads: int = Field(default=6, gt=0)
+    mlp_ratio: float = Field(default=4.0, gt=0)
+    stem: int = Field(default=128, gt=0, description="channels after the first convolution")
+    token_s: float = Field(default=0.2, gt=0)
+    smooth_s: float = Field(default=0.04, ge=0, description="standard deviation of the smoothing over time; 0: none")
     pool: Literal["mean", "attention"] = "mean"
     moments: Moments | None = None
 

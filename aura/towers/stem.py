@@ -16,9 +16,9 @@ from aura.towers.transformer import Transformer
 class Moments(Config):
     """Shallow branch beside a tower: patches, one Transformer block, a map of one vector a token."""
 
-    width: int = Field(64, gt=0, description="of each moment's vector, and of the branch")
-    heads: int = Field(4, gt=0)
-    depth: int = Field(1, ge=0)
+    width: int = Field(default=64, gt=0, description="of each moment's vector, and of the branch")
+    heads: int = Field(default=4, gt=0)
+    depth: int = Field(default=1, ge=0)
 
 
 def token_stride(token_s: float, rate_hz: float, seconds: float) -> tuple[int, int]:

@@ -25,9 +25,13 @@ class ClipTextConfig(TowerSettings):
     """open_clip text tower."""
 
     kind: Literal["clip_text"] = "clip_text"
-    model: str | dict[str, Any] = Field("ViT-B-32", description="name in open_clip, or its configuration in place")
-    pretrained: str | None = Field(None, description="tag in open_clip or a local file; null: random weights")
-    max_words: int | None = Field(None, gt=0, description="cut texts to so many words first, as AURA-MFM's code does")
+    model: str | dict[str, Any] = Field(
+        default="ViT-B-32", description="name in open_clip, or its configuration in place"
+    )
+    pretrained: str | None = Field(default=None, description="tag in open_clip or a local file; null: random weights")
+    max_words: int | None = Field(
+        default=None, gt=0, description="cut texts to so many words first, as AURA-MFM's code does"
+    )
 
 
 class HfTextConfig(TowerSettings):
@@ -36,8 +40,8 @@ class HfTextConfig(TowerSettings):
     kind: Literal["transformers_text"] = "transformers_text"
     model: str | dict[str, Any] = Field(description="local folder, hub name, package:NAME/FOLDER, or a configuration")
     pretrained: bool = True
-    tokenizer: str = Field("", description="folder or hub name, where it is not the model's")
-    length: int = Field(64, gt=2, description="longest text in tokens; more is cut, the closing token stays")
+    tokenizer: str = Field(default="", description="folder or hub name, where it is not the model's")
+    length: int = Field(default=64, gt=2, description="longest text in tokens; more is cut, the closing token stays")
 
 
 @dataclass

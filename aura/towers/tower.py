@@ -17,9 +17,13 @@ from aura.towers.tuning import Full, Tuning
 class TowerSettings(Config):
     """What every tower's configuration has."""
 
-    projection: Literal["linear", "none"] = Field("linear", description="into the shared space; none: as wide as it")
+    projection: Literal["linear", "none"] = Field(
+        default="linear", description="into the shared space; none: as wide as it"
+    )
     tuning: Tuning = Full()
-    checkpointing: bool = Field(False, description="gradient checkpointing: less memory, more time, same result")
+    checkpointing: bool = Field(
+        default=False, description="gradient checkpointing: less memory, more time, same result"
+    )
 
 
 class Tower(nn.Module):

@@ -29,16 +29,16 @@ class Last(Config):
     """The last layers, and what follows them (final norm, projection)."""
 
     kind: Literal["last"] = "last"
-    layers: int = Field(1, ge=0, description="0: only what follows the last layer")
+    layers: int = Field(default=1, ge=0, description="0: only what follows the last layer")
 
 
 class Lora(Config):
     """Low-rank adapters on the linear layers (Hu et al. 2022), through peft."""
 
     kind: Literal["lora"] = "lora"
-    rank: int = Field(8, gt=0)
-    alpha: int = Field(16, gt=0)
-    targets: tuple[str, ...] = Field((), description="ends of module names; empty: what suits the tower")
+    rank: int = Field(default=8, gt=0)
+    alpha: int = Field(default=16, gt=0)
+    targets: tuple[str, ...] = Field(default=(), description="ends of module names; empty: what suits the tower")
 
 
 def _from_name(value: object) -> object:

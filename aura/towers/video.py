@@ -23,11 +23,13 @@ class ClipVideoConfig(TowerSettings):
     """open_clip image tower on every frame, then the mean or a small Transformer over the frames."""
 
     kind: Literal["clip_video"] = "clip_video"
-    model: str | dict[str, Any] = Field("ViT-B-32", description="name in open_clip, or its configuration in place")
-    pretrained: str | None = Field(None, description="tag in open_clip or a local file; null: random weights")
-    normalize: bool = Field(True, description="false: pixels in [0, 1], as IMU2CLIP and AURA-MFM feed CLIP")
+    model: str | dict[str, Any] = Field(
+        default="ViT-B-32", description="name in open_clip, or its configuration in place"
+    )
+    pretrained: str | None = Field(default=None, description="tag in open_clip or a local file; null: random weights")
+    normalize: bool = Field(default=True, description="false: pixels in [0, 1], as IMU2CLIP and AURA-MFM feed CLIP")
     temporal: Literal["mean", "transformer"] = "mean"
-    depth: int = Field(2, gt=0, description="layers of the temporal Transformer")
+    depth: int = Field(default=2, gt=0, description="layers of the temporal Transformer")
 
 
 class HfVideoConfig(TowerSettings):

@@ -50,7 +50,8 @@ def optimizer_state(module: nn.Module, optimizer: Any) -> dict[str, Tensor]:
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
                 for key in keys:
-                    out[f"{key}/{name}"] = safe_get_full_optimizer_state(parameter, key).detach().cpu().clone()
+                    whole: Any = safe_get_full_optimizer_state(parameter, key)
+                    out[f"{key}/{name}"] = whole.detach().cpu().clone()
         return out
     state = getattr(optimizer, "optimizer", optimizer).state
     for name, parameter in module.named_parameters():
@@ -95,7 +96,7 @@ def _create_zero_state(zero: Any, keys: list[str], updates: int) -> None:
         zero._lazy_init_hp_params_optimizer_state()
 
 
-def _set_zero_state(parameter: nn.Parameter, value: Tensor, key: str) -> None:
+def _set_zero_state(parameter: Any, value: Tensor, key: str) -> None:
     from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
 
     value = value.to(parameter.device)

@@ -20,10 +20,12 @@ class RecipeError(ValueError):
 
 class Optimizer(Config):
     name: Literal["adamw", "adam"] = "adamw"
-    lr: float = Field(1e-3, gt=0)
+    lr: float = Field(default=1e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.05, ge=0, description="on matrices only; never on temperatures, biases and norms")
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(
+        default=0.05, ge=0, description="on matrices only; never on temperatures, biases and norms"
+    )
     amsgrad: bool = False
 
 
@@ -32,46 +34,52 @@ class Train(Config):
     optimizer: Optimizer = Optimizer()
     batch: int = Field(gt=1, description="rows contrasted together, over all ranks")
     chunk: int | None = Field(
-        None, gt=0, description="rows of one forward on a rank; changes memory and time, not the result"
+        default=None, gt=0, description="rows of one forward on a rank; changes memory and time, not the result"
     )
-    accumulate: int = Field(1, ge=1, description="batches summed into one update: another loss than a bigger batch")
-    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
+    accumulate: int = Field(
+        default=1, ge=1, description="batches summed into one update: another loss than a bigger batch"
+    )
+    warmup: int = Field(default=0, ge=0, description="steps of linear warm-up")
     schedule: Literal["cosine", "constant"] = "cosine"
-    min_lr: float = Field(0.01, ge=0, le=1, description="end of the cosine, as a share of the learning rate")
-    clip: float | None = Field(1.0, gt=0, description="bound of the gradient's norm; null: none")
+    min_lr: float = Field(default=0.01, ge=0, le=1, description="end of the cosine, as a share of the learning rate")
+    clip: float | None = Field(default=1.0, gt=0, description="bound of the gradient's norm; null: none")
     precision: Literal["no", "bf16"] = Field(
-        "no", description="bf16: autocast around the towers; parameters stay float32"
+        default="no", description="bf16: autocast around the towers; parameters stay float32"
     )
-    compile: bool = Field(False, description="torch.compile of the towers")
+    compile: bool = Field(default=False, description="torch.compile of the towers")
 
 
 class Eval(Config):
-    every: int = Field(0, ge=0, description="steps between evaluations; 0: at the end only")
-    pool: int = Field(512, ge=2, description="windows of one retrieval gallery")
-    batch: int = Field(64, ge=1, description="windows of one forward on a rank")
-    prompts: str | None = Field(None, description="file of zero-shot classes in words; default: the label's own values")
+    every: int = Field(default=0, ge=0, description="steps between evaluations; 0: at the end only")
+    pool: int = Field(default=512, ge=2, description="windows of one retrieval gallery")
+    batch: int = Field(default=64, ge=1, description="windows of one forward on a rank")
+    prompts: str | None = Field(
+        default=None, description="file of zero-shot classes in words; default: the label's own values"
+    )
 
 
 class Checkpoint(Config):
-    every: int = Field(500, gt=0)
-    keep: int = Field(2, ge=1, description="the last ones that stay; the best one stays too")
-    best: str | None = Field(None, description="metric of the evaluation that decides the best; default: mean R@1")
+    every: int = Field(default=500, gt=0)
+    keep: int = Field(default=2, ge=1, description="the last ones that stay; the best one stays too")
+    best: str | None = Field(
+        default=None, description="metric of the evaluation that decides the best; default: mean R@1"
+    )
 
 
 class Log(Config):
-    row_ids: bool = Field(False, description="write the ids of every row into metrics.jsonl")
+    row_ids: bool = Field(default=False, description="write the ids of every row into metrics.jsonl")
     tensorboard: bool = True
-    wandb: str | None = Field(None, description="a Weights & Biases project (extra `wandb`)")
+    wandb: str | None = Field(default=None, description="a Weights & Biases project (extra `wandb`)")
 
 
 class Recipe(Config):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     run_dir: str = ""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     data: DataConfig
     inputs: dict[str, Input] = Field(min_length=1)
     towers: dict[str, TowerConfig]
-    embedding: int = Field(256, gt=0, description="width of the shared space")
+    embedding: int = Field(default=256, gt=0, description="width of the shared space")
     objective: Objective
     train: Train
     eval: Eval = Eval()

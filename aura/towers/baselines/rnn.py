@@ -25,15 +25,17 @@ AXIS = "what the GRU walks over; channel: as released, each step is one channel'
 
 class Mw2Config(TowerSettings):
     kind: Literal["mw2"] = "mw2"
-    width: int = Field(512, gt=0)
-    gru_axis: GruAxis = Field("time", description=AXIS)
+    width: int = Field(default=512, gt=0)
+    gru_axis: GruAxis = Field(default="time", description=AXIS)
 
 
 class MocapRnnConfig(TowerSettings):
     kind: Literal["mocap_rnn"] = "mocap_rnn"
-    width: int = Field(512, gt=0)
-    gru_axis: GruAxis = Field("time", description=AXIS)
-    mocap_z: Literal["xyz", "flag"] = Field("xyz", description="flag: as released, the third coordinate is always 1")
+    width: int = Field(default=512, gt=0)
+    gru_axis: GruAxis = Field(default="time", description=AXIS)
+    mocap_z: Literal["xyz", "flag"] = Field(
+        default="xyz", description="flag: as released, the third coordinate is always 1"
+    )
 
 
 class ConvGru(Tower):

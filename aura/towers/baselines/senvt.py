@@ -27,12 +27,18 @@ class SenvtConfig(TowerSettings):
 
     kind: Literal["senvt"] = "senvt"
     size: Literal["SS", "S", "B", "L"] = "SS"
-    patch: int = Field(8, gt=0, description="items of a patch: 8 for 200 Hz IMU, 1 for 10 Hz motion capture")
-    output: int = Field(512, gt=0, description="width of the head: CLIP's 512 in AURA-MFM")
-    residual: bool = Field(True, description="false: as released, a block replaces its input; tokens then collapse")
-    pos_init: Literal["trunc_normal", "uniform"] = Field("trunc_normal", description="uniform over [0, 1): as released")
-    mocap_z: Literal["xyz", "flag"] = Field("xyz", description="flag: as released, the third coordinate is always 1")
-    dropout: float = Field(0.1, ge=0, lt=1)
+    patch: int = Field(default=8, gt=0, description="items of a patch: 8 for 200 Hz IMU, 1 for 10 Hz motion capture")
+    output: int = Field(default=512, gt=0, description="width of the head: CLIP's 512 in AURA-MFM")
+    residual: bool = Field(
+        default=True, description="false: as released, a block replaces its input; tokens then collapse"
+    )
+    pos_init: Literal["trunc_normal", "uniform"] = Field(
+        default="trunc_normal", description="uniform over [0, 1): as released"
+    )
+    mocap_z: Literal["xyz", "flag"] = Field(
+        default="xyz", description="flag: as released, the third coordinate is always 1"
+    )
+    dropout: float = Field(default=0.1, ge=0, lt=1)
 
 
 class SenvtBlock(nn.Module):
