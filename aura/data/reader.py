@@ -107,12 +107,10 @@ class TrainReader:
             rows = owned_rows(step, self.batch, self.order.streams, self.rank, self.ranks, worker, workers)
             part = Part([(row - step * self.batch) // self.ranks for row in rows])
             sources = self.order.step_sources(step, self.batch)
-            data = []
-            for row in rows:
-                stream, source = row % self.order.streams, int(sources[row - step * self.batch])
-                data.append(self._row(row, stream, source, counters, part, known_bad))
-            if data:
-                part.fill(self.cutter.stack(data))
+            places = [(row, row % self.order.streams, int(sources[row - step * self.batch])) for row in rows]
+            if places:
+                data = (self._row(*place, counters, part, known_bad) for place in places)
+                part.fill(self.cutter.stack_from(data, len(places)))
             yield part
 
     def _row(
@@ -198,9 +196,10 @@ class EvalReader:
         mine = self.table[self.rank :: self.ranks]
         for number in range(worker, self.batches, workers):
             part = Part(list(range(self.batch)))
-            rows = [self._row(*window, part) for window in mine[number * self.batch : (number + 1) * self.batch]]
-            rows += [self.cutter.filler() for _ in range(self.batch - len(rows))]
-            part.fill(self.cutter.stack(rows))
+            windows = mine[number * self.batch : (number + 1) * self.batch]
+            rows = (self._row(*window, part) for window in windows)
+            fillers = (self.cutter.filler() for _ in range(self.batch - len(windows)))
+            part.fill(self.cutter.stack_from(itertools.chain(rows, fillers), self.batch))
             yield part
 
     def _row(self, number: int, source: int, sample: int, window: int, part: Part) -> RowData:
@@ -327,6 +326,8 @@ def iterate(parts: Callable[[int, int], Iterator[Part]], workers: int) -> Iterat
         raise ReadError(
             f"a reading process died, most likely for want of memory ({error}); lower data.workers"
         ) from error
+    finally:
+        del running  # ends the processes now, not when the last traceback of an error is gone
 
 
 class _Parts(IterableDataset):

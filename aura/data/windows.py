@@ -6,7 +6,7 @@ A window is the same seconds of every stream. All random choices about a row com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -95,36 +95,54 @@ class Cutter:
             labels=dict(entry["labels"]),
         )
 
-    def stack(self, rows: Sequence[RowData]) -> Batch:
+    def stack(self, rows: Collection[RowData]) -> Batch:
         """A batch of the rows, in their order. A stream that a row lacks is blank there."""
+        return self.stack_from(rows, len(rows))
+
+    def stack_from(self, rows: Iterable[RowData], count: int) -> Batch:
+        """As `stack`, of `count` rows that are made while they are taken.
+
+        A row is copied into the batch at once, so that the memory of one serves the next and stays in the cache.
+        """
+        blanks = {n: BLANKS[config.kind](self.window.seconds, self._options(n)) for n, config in self.inputs.items()}
+        words = {name: [""] * count for name, blank in blanks.items() if "text" in blank}
+        columns = {
+            name: {k: np.empty((count, *v.shape), v.dtype) for k, v in blank.items() if k != "text"}
+            for name, blank in blanks.items()
+        }
+        present = {name: np.zeros(count, bool) for name in blanks}
+        made = []
+        for i, row in enumerate(rows):
+            for name, fields in row.streams.items():
+                present[name][i] = fields is not None
+                given = blanks[name] if fields is None else fields
+                for key, column in columns[name].items():
+                    column[i] = given[key]
+                if name in words:
+                    words[name][i] = given["text"]
+            row.streams = {}
+            made.append(row)
         streams: dict[str, Stream] = {}
-        texts = [""] * len(rows)
-        for name, config in self.inputs.items():
-            found = [row.streams[name] for row in rows]
-            present = torch.tensor([fields is not None for fields in found])
-            blank = BLANKS[config.kind](self.window.seconds, self._options(name))
-            filled = [blank if fields is None else fields for fields in found]
-            if config.kind == "text":
-                words = [fields["text"] for fields in filled]
-                texts = words if not any(texts) else texts
-                if name not in self.towers:
-                    streams[name] = self._text(words, present)
-                    continue
-            columns = {k: torch.from_numpy(stacked([f[k] for f in filled])) for k in blank if k != "text"}
-            draws = {k.removeprefix("draws."): columns.pop(k) for k in list(columns) if k.startswith("draws.")}
-            streams[name] = Stream(present=present, draws=draws, **columns)
+        for name, arrays in columns.items():
+            there = torch.from_numpy(present[name])
+            if name in words and name not in self.towers:
+                streams[name] = self._text(words[name], there)
+                continue
+            tensors = {key: torch.from_numpy(values) for key, values in arrays.items()}
+            draws = {k.removeprefix("draws."): tensors.pop(k) for k in list(tensors) if k.startswith("draws.")}
+            streams[name] = Stream(present=there, draws=draws, **tensors)
         return Batch(
             streams=streams,
-            row=torch.tensor([row.number for row in rows], dtype=torch.int64),
-            start_s=torch.tensor([row.start_s for row in rows], dtype=torch.float64),
-            span_s=torch.tensor([row.span_s for row in rows], dtype=torch.float64),
-            weight=torch.tensor([row.weight for row in rows], dtype=torch.float32),
-            ids=[row.id for row in rows],
-            recordings=[row.recording for row in rows],
-            subjects=[row.subject for row in rows],
-            groups=[row.group for row in rows],
-            texts=texts,
-            labels=[row.labels for row in rows],
+            row=torch.tensor([row.number for row in made], dtype=torch.int64),
+            start_s=torch.tensor([row.start_s for row in made], dtype=torch.float64),
+            span_s=torch.tensor([row.span_s for row in made], dtype=torch.float64),
+            weight=torch.tensor([row.weight for row in made], dtype=torch.float32),
+            ids=[row.id for row in made],
+            recordings=[row.recording for row in made],
+            subjects=[row.subject for row in made],
+            groups=[row.group for row in made],
+            texts=next((texts for texts in words.values() if any(texts)), [""] * count),
+            labels=[row.labels for row in made],
         )
 
     def _text(self, words: list[str], present: Tensor) -> Stream:
@@ -132,14 +150,6 @@ class Cutter:
             raise ValueError("a stream of texts needs a tokenizer, or stored embeddings (precomputed)")
         ids = torch.where(present[:, None], self.tokenize(words), 0)
         return Stream(values=ids, present=present, valid=present[:, None].expand(ids.shape).clone())
-
-
-def stacked(arrays: list[np.ndarray]) -> np.ndarray:
-    """Arrays of one shape as one array (n, ...)."""
-    if arrays[0].ndim == 0:
-        return np.stack(arrays)
-    # As np.stack, at half its cost: that makes a view of every array first.
-    return np.concatenate(arrays).reshape(len(arrays), *arrays[0].shape)
 
 
 def row_key(seed: int, source: int, number: int, sample_id: str, window: int) -> int:
