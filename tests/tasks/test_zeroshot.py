@@ -32,5 +32,5 @@ def test_faults_are_named(tmp_path):
     with pytest.raises(ValueError, match="no prompt file at"):
         load_prompts(tmp_path / "none.yaml")
     (tmp_path / "p.yaml").write_text("classes: {a: [x]}")
-    with pytest.raises(ValueError, match=r"p\.yaml.*at least 2"):
+    with pytest.raises(ValueError, match=r"(?s)p\.yaml.*at least 2"):
         load_prompts(tmp_path / "p.yaml")
