@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from aura.data.batch import Batch, Stream
+from aura.data.storage import StorageError
 
 ALIGNED = 64
 Layout = list[tuple[str, torch.dtype, tuple[int, ...], int]]
@@ -26,6 +28,7 @@ class Part:
     skips       (stream, source, rows) that a stream passed over beside the plain order
     bad         (source, sample, message) of samples that were passed over
     error       what ended the reading
+    block       in a reading process: the tensors in shared memory
     """
 
     places: list[int]
@@ -34,26 +37,41 @@ class Part:
     skips: list[tuple[int, int, int]] = field(default_factory=list)
     bad: list[tuple[int, int, str]] = field(default_factory=list)
     error: Exception | None = None
+    block: tuple[Tensor, Layout] | None = None
 
     def fill(self, batch: Batch) -> None:
-        """Puts a batch into the part."""
+        """Puts a batch into the part. StorageError where there is no shared memory for it."""
         self.tensors, self.lists = flatten(batch)
+        if get_worker_info() is not None:
+            # Here: a thread of torch would find that out as it pickles, and drop the part, for which the run would wait.
+            self.block, self.tensors = pack(self.tensors), {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "tensors": pack(self.tensors)}
+        return {**self.__dict__, "tensors": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, tensors=unpack(*state["tensors"]))
+        self.__dict__.update(state)
+        if self.block is not None:
+            self.tensors, self.block = unpack(*self.block), None
 
 
 def pack(tensors: dict[str, Tensor]) -> tuple[Tensor, Layout]:
-    """One block of bytes, and where each tensor is in it. Each tensor sent alone would cost a shared file of its own."""
+    """One block of shared memory, and where each tensor is in it. Each tensor alone would cost a shared file of its own.
+
+    Raises StorageError where there is not enough of it.
+    """
     layout: Layout = []
     end = 0
     for name, tensor in tensors.items():
         layout.append((name, tensor.dtype, tuple(tensor.shape), end))
         end += -(-tensor.nbytes // ALIGNED) * ALIGNED
-    block = torch.empty(end, dtype=torch.uint8)
+    try:
+        block = torch.empty(0, dtype=torch.uint8).set_(torch.UntypedStorage._new_shared(end))
+    except RuntimeError as error:
+        raise StorageError(
+            f"no shared memory for {end / 1e6:.1f} MB of a batch ({error}): /dev/shm is full or too small; make it larger"
+            " (containers: --shm-size), or lower data.workers (0: read in the main process)"
+        ) from error
     for name, tensor in unpack(block, layout).items():
         tensor.copy_(tensors[name])
     return block, layout
