@@ -57,7 +57,16 @@ def make_synthetic(folder: Path, *settings: str) -> None:
         if (folder / "manifest.json").exists():
             return
         print(f"{folder} is missing: making the quickstart's shards, about a minute", flush=True)
-        command = [sys.executable, "-m", "shards.synthetic", "--out", str(folder.resolve()), "--workers", "2", "--resume"]
+        command = [
+            sys.executable,
+            "-m",
+            "shards.synthetic",
+            "--out",
+            str(folder.resolve()),
+            "--workers",
+            "2",
+            "--resume",
+        ]
         if subprocess.run([*command, *settings], cwd=QUICKSTART.parents[1], check=False).returncode:
             raise OSError(f"the shards of the quickstart could not be made (see above): {' '.join(command)}")
 

@@ -112,7 +112,7 @@ def make_jobs(folder: Path, samples: int, quick: bool, threads: int) -> dict[str
     }
     sizes = (64, 128) if quick else (8192, 16384)
     jobs = {
-        "read": Job("read", short),
+        "read": Job("read", short, rounds=15),  # short passes, which other work on the machine disturbs most
         "workers": Job("workers", short),
         "window": Job("window", long),
         "resume": Job("resume", short),
@@ -325,7 +325,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"cases, by the start of their names: {', '.join(known)}"
     )
-    parser.add_argument("--rounds", type=int, help="measurements of every variant (5; of the largest loss 2)")
+    parser.add_argument(
+        "--rounds", type=int, help="measurements of every variant (5; of read 15, of the largest loss 2)"
+    )
     parser.add_argument("--samples", type=int, default=1000, help="samples of the set that is read (1000)")
     parser.add_argument("--threads", type=int, default=1, help="threads of arithmetic (1)")
     parser.add_argument("--folder", type=Path, help="where the temporary folder of the data is made")

@@ -255,7 +255,10 @@ def open_folder(path: str) -> dict[str, Split]:
         return _open_strangers(path.rpartition("/")[0] or ".", path.rpartition("/")[2])
     storage = Storage(path)
     if storage.local and not storage.folder.is_dir():
-        raise ShardError(f"{path} does not exist; data.sources names a folder of shards or a URL")
+        raise ShardError(
+            f"{path} does not exist; data.sources names a URL or a folder of shards, which a converter writes:"
+            f" python -m shards.synthetic --out {path}"
+        )
     if not storage.exists(MANIFEST):
         if storage.exists(PARTS):
             raise ShardError(f"{path} is unfinished (no {MANIFEST}, but {PARTS}): resume its converter with --resume")

@@ -32,7 +32,12 @@ def encode_h264(frames: np.ndarray, fps: float, *, crf: int = 23) -> bytes:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         rate = Fraction(fps).limit_denominator(1_000_000)
-        options = {"crf": str(crf), "preset": "veryfast", "tune": "fastdecode", "x264-params": "scenecut=0:cpu-independent=1"}
+        options = {
+            "crf": str(crf),
+            "preset": "veryfast",
+            "tune": "fastdecode",
+            "x264-params": "scenecut=0:cpu-independent=1",
+        }
         stream = container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context

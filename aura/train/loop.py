@@ -135,7 +135,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
         due = done or (state.step > 0 and recipe.eval.every and state.step % recipe.eval.every == 0)
         if held_out is not None and due and not state.metrics and not stop:
             metrics, stop = evaluate(
-                together(held_out, accelerator),
+                (batch for batch, _ in together(held_out, accelerator)),
                 model,
                 accelerator,
                 recipe.objective,
@@ -167,7 +167,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
         waited, stats, rows = 0.0, {}, []
         for i in range(recipe.train.accumulate):
             asked = time.perf_counter()
-            batch, position = next(batches)
+            (batch, position), bad = next(batches)
             waited += time.perf_counter() - asked
             batch = augment(batch.to(accelerator.device), recipe.inputs)
             found_stats = forward_backward(
@@ -195,6 +195,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
                 "grad_norm": grad_norm,
                 "samples_per_s": len(rows) / taken,
                 "data_wait": waited / taken,
+                "bad_samples": bad,
                 "ids": hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16],
             }
             run_dir.log(values | ({"row_ids": rows} if recipe.log.row_ids else {}))
@@ -217,8 +218,11 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
     return PREEMPTED if stop else 0
 
 
-def together(reader: TrainReader | EvalReader, accelerator: Any) -> Iterator[Any]:
-    """What a reader gives. Its fault on one rank, or too many bad samples on all, is raised on all: none waits."""
+def together(reader: TrainReader | EvalReader, accelerator: Any) -> Iterator[tuple[Any, int]]:
+    """What a reader gives, and the number of bad samples that it passed over so far, on all ranks together.
+
+    A fault on one rank, or too many bad samples on all, is raised on all ranks: none waits for the others.
+    """
     items = iter(reader)
     while True:
         item, fault = None, None
@@ -238,7 +242,7 @@ def together(reader: TrainReader | EvalReader, accelerator: Any) -> Iterator[Any
             }
             if len(everywhere) > reader.config.max_bad:
                 raise ReadError(too_many(reader.config.max_bad, list(everywhere.values())))
-        yield item
+        yield item, int(bad)
 
 
 def guarded_loss(

@@ -44,9 +44,15 @@ def optimizer_state(module: nn.Module, optimizer: Any) -> dict[str, Tensor]:
     """`<key>/<parameter name>` -> whole tensor on the host. Every rank calls it: under ZeRO the parts are gathered."""
     keys = state_keys(optimizer)
     out: dict[str, Tensor] = {}
-    if zero_optimizer(optimizer) is not None:
+    zero = zero_optimizer(optimizer)
+    if zero is not None:
         from deepspeed.utils import safe_get_full_optimizer_state
 
+        if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):
+            # ZeRO 1 and 2 tie parameters to their state once, after the first group's first step, when that of the other
+            # groups is not there yet.
+            zero._hp_optimizer_states_linked = False
+            zero._lazy_init_hp_params_optimizer_state()
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
                 for key in keys:
@@ -92,7 +98,17 @@ def _create_zero_state(zero: Any, keys: list[str], updates: int) -> None:
             "step": torch.tensor(float(updates)),
             **{key: torch.zeros_like(part.data) for key in keys},
         }
+    _link_zero_state(zero)
+
+
+def _link_zero_state(zero: Any) -> None:
+    """ZeRO 1 and 2: lets every parameter find its state.
+
+    DeepSpeed does so once, in its first update, after the first group of parameters, when the other groups have no state
+    yet: theirs would never be found.
+    """
     if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):
+        zero._hp_optimizer_states_linked = False
         zero._lazy_init_hp_params_optimizer_state()
 
 

@@ -11,9 +11,13 @@ from tests.train.runs import ROOT, Processes
 def shards(tmp_path_factory):
     """Three subjects, 36 clips of 3 s each, without video."""
     folder = tmp_path_factory.mktemp("runs") / "shards"
-    settings = "--subjects 2 --val-subjects 1 --test-subjects 0 --clips-per-activity 1 --seconds 3 --no-video --workers 2"
+    settings = (
+        "--subjects 2 --val-subjects 1 --test-subjects 0 --clips-per-activity 1 --seconds 3 --no-video --workers 2"
+    )
     command = [sys.executable, "-m", "shards.synthetic", "--out", str(folder), *settings.split()]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=120, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    subprocess.run(
+        command, cwd=ROOT, check=True, timeout=120, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     return folder
 
 

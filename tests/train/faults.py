@@ -47,7 +47,7 @@ def _signal_at(moment: str) -> None:
     def together(reader, accelerator):
         training = isinstance(reader, loop.TrainReader)
         for i, item in enumerate(real(reader, accelerator)):
-            if moment == ("step %d" % item[1]["step"] if training else "evaluation") and (training or i == 1):
+            if moment == (f"step {item[0][1]['step']}" if training else "evaluation") and (training or i == 1):
                 os.kill(os.getpid(), signal.SIGUSR1)
             yield item
 

@@ -1,6 +1,6 @@
 """Run by a launcher: the gradient of every parameter for one batch split over ranks, in one kind of training after another.
 
-    parity_worker.py OUT CASE [CASE ...]     CASE: ddp, zero0 ... zero3
+parity_worker.py OUT CASE [CASE ...]     CASE: ddp, zero0 ... zero3
 """
 
 import os

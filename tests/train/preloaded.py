@@ -4,6 +4,7 @@ Reads requests from stdin, one JSON a line: {"script", "arguments", "environment
 and is answered by its pid; {"pid"} is answered by its exit code, negative for a signal, or null while it runs.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -32,6 +33,7 @@ def serve() -> dict:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # what is imported is never searched for garbage, which at an exit would take seconds
     asked = serve()
     os.setsid()
     output = os.open(asked["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)

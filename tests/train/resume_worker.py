@@ -1,6 +1,6 @@
 """Trains a tiny model a few steps, from a checkpoint or from the start, and saves: in one process, DDP or any ZeRO stage.
 
-    resume_worker.py FROM TO CASE STEPS [FROM TO CASE STEPS ...]     FROM: a folder of checkpoints, or `none`
+resume_worker.py FROM TO CASE STEPS [FROM TO CASE STEPS ...]     FROM: a folder of checkpoints, or `none`
 """
 
 import os

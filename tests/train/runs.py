@@ -1,5 +1,6 @@
 """Starts training as processes, waits for them without ever hanging, and reads what they leave."""
 
+import contextlib
 import json
 import os
 import signal
@@ -98,10 +99,8 @@ class Processes:
 
     def kill_group(self, pid: int) -> None:
         """Kills a process and all that it started."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
     def close(self) -> None:
         for pid in self.running:

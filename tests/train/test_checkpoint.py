@@ -22,7 +22,12 @@ from tests.train.test_parity import CASES, free_port
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     path = checkpoint.latest_checkpoint(folder)
-    return {f"{p.name}/{k}": v for p in sorted(path.rglob("*.safetensors")) if "random" not in p.name for k, v in load_file(p).items()}
+    return {
+        f"{p.name}/{k}": v
+        for p in sorted(path.rglob("*.safetensors"))
+        if "random" not in p.name
+        for k, v in load_file(p).items()
+    }
 
 
 def assert_same(found: Path, expected: Path, what: str):
@@ -36,16 +41,25 @@ def assert_same(found: Path, expected: Path, what: str):
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="DeepSpeed compiles its CPU communication with g++")
 def test_a_checkpoint_goes_on_in_any_kind_of_training(tmp_path):
-    """One process -> each kind on two ranks -> one process, beside one process all the way."""
-    resume_worker.train(None, tmp_path / "start", "one", 2)
+    """One process -> each kind on two ranks -> one process, beside one process all the way; each kind from the start."""
+    before = resume_worker.train(None, tmp_path / "start", "one", 2)
     straight = resume_worker.train(tmp_path / "start", tmp_path / "middle", "one", 2)
     straight += resume_worker.train(tmp_path / "middle", tmp_path / "end", "one", 1)
-    jobs = [word for case in CASES for word in (str(tmp_path / "start"), str(tmp_path / case), case, "2")]
+    jobs = [word for case in CASES for word in ("none", str(tmp_path / f"{case}-start"), case, "2")]
+    jobs += [word for case in CASES for word in (str(tmp_path / "start"), str(tmp_path / case), case, "2")]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--master-port", str(free_port()), "-m", "tests.train.resume_worker", *jobs]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=900, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr[-4000:]
-    reported = {line.split()[1]: [float(x) for x in line.split()[2:]] for line in done.stdout.splitlines() if line.startswith("losses")}
+    lines = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("losses")]
+    reported = [(case, [float(x) for x in values]) for case, *values in lines]
+    assert [case for case, _ in reported] == CASES + CASES
+    for case, losses in reported[: len(CASES)]:
+        assert losses == pytest.approx(before, rel=1e-5), case
+        assert_same(tmp_path / f"{case}-start", tmp_path / "start", f"{case} from the start")
+    reported = dict(reported[len(CASES) :])
     for case in CASES:
         assert reported[case] == pytest.approx(straight[:2], rel=1e-5), case
         assert_same(tmp_path / case, tmp_path / "middle", case)
@@ -119,7 +133,9 @@ def test_the_last_ones_and_the_best_stay(tmp_path):
     model, optimizer = accelerator.prepare(*((m := tiny_model(recipe)), make_optimizer(m, recipe.train.optimizer)))
     checkpoint.load_training(tmp_path / "c" / "step_00000001", accelerator, model, optimizer)
     for step, score in enumerate([0.1, 0.9, 0.3, 0.2, 0.4], start=1):
-        checkpoint.save(tmp_path / "c", checkpoint.State(step, {}, {"score": score}), recipe, accelerator, model, optimizer, 2)
+        checkpoint.save(
+            tmp_path / "c", checkpoint.State(step, {}, {"score": score}), recipe, accelerator, model, optimizer, 2
+        )
     names = sorted(p.name for p in (tmp_path / "c").glob("step_*"))
     assert names == ["step_00000002", "step_00000004", "step_00000005"]
     assert (tmp_path / "c" / "best").read_text() == "step_00000002\n"

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[2]
 def launch(config: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
     command += ["--main_process_port", str(free_port()), "-m", "tests.train.count_worker"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,10 @@ def test_gpu_configuration_is_deepspeed_zero2_bf16():
     [
         ({"mixed_precision": "bf16"}, "seen 2 DEEPSPEED gloo bf16 no"),
         ({"deepspeed_config": {"gradient_clipping": 0.5}}, "sets gradient_clipping to 0.5, the recipe means 1.0"),
-        ({"num_processes": 3}, "3 ranks do not divide train.batch=16 and data.streams=8; these numbers of ranks do: 1, 2, 4, 8"),
+        (
+            {"num_processes": 3},
+            "3 ranks do not divide train.batch=16 and data.streams=8; these numbers of ranks do: 1, 2, 4, 8",
+        ),
     ],
 )
 def test_what_the_configuration_changes(change, words, tmp_path):

@@ -59,7 +59,9 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
 def test_differences_name_what_decides_the_result():
     values = yaml.safe_load(QUICKSTART.read_text())
     recipe = make_recipe(values)
-    free = load_recipe(QUICKSTART, ["run_dir=x", "data.workers=0", "train.chunk=8", "eval.pool=300", "log.row_ids=true"])
+    free = load_recipe(
+        QUICKSTART, ["run_dir=x", "data.workers=0", "train.chunk=8", "eval.pool=300", "log.row_ids=true"]
+    )
     assert differences(recipe, free) == []
     other = load_recipe(QUICKSTART, ["train.optimizer.lr=0.5", "seed=3"])
     assert [line.split(":")[0] for line in differences(recipe, other)] == ["seed", "train.optimizer.lr"]

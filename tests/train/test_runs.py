@@ -27,7 +27,13 @@ def assert_same_run(run_dir, unbroken, rel=0.0):
 
 
 def test_the_run_that_nothing_stopped(unbroken):
-    assert status(unbroken) | {"host": "", "pid": 0} == {"state": "finished", "step": STEPS, "reason": "", "host": "", "pid": 0}
+    assert status(unbroken) | {"host": "", "pid": 0} == {
+        "state": "finished",
+        "step": STEPS,
+        "reason": "",
+        "host": "",
+        "pid": 0,
+    }
     found = metrics(unbroken)
     rows = [name for m in found for name in m["row_ids"]]
     first, second = rows[:72], rows[72:144]
@@ -41,8 +47,11 @@ def test_the_run_that_nothing_stopped(unbroken):
     assert (unbroken / "checkpoints" / "latest").read_text() == "step_00000012\n"
 
 
-def kill_and_go_on(processes, run_dir, unbroken, moments):
-    """Kills a run at each moment in turn: after a step, or inside the writing of a checkpoint; then lets it finish."""
+def kill_and_go_on(processes, run_dir, unbroken, moments, chance=False):
+    """Kills a run at each moment in turn: after a step, or inside the writing of a checkpoint; then lets it finish.
+
+    With `chance` it may be over before a moment comes.
+    """
     for moment in moments:
         if isinstance(moment, str):
             run = processes.pretrain(run_dir, environment={"DIE_AT": moment})
@@ -50,6 +59,8 @@ def kill_and_go_on(processes, run_dir, unbroken, moments):
             run = processes.pretrain(run_dir)
             run.until(moment)
             run.kill()
+        if run.wait() == [0] and chance:
+            break
         assert run.wait() == [-signal.SIGKILL], run.text()
         assert status(run_dir)["state"] == "running"
     run = processes.pretrain(run_dir)
@@ -76,8 +87,10 @@ def test_runs_killed_at_random_go_on(processes, unbroken, tmp_path, seed):
     draw = random.Random(seed)
     moments = []
     for step in range(1, STEPS):
-        moments += draw.choice([[step], [f"{draw.choice(['fsync', 'rename', 'replace', 'rmtree'])}:1"], [f"fsync:{draw.randint(1, 14)}"]])
-    kill_and_go_on(processes, tmp_path / "run", unbroken, moments)
+        moments += draw.choice(
+            [[step], [f"{draw.choice(['fsync', 'rename', 'replace', 'rmtree'])}:1"], [f"fsync:{draw.randint(1, 14)}"]]
+        )
+    kill_and_go_on(processes, tmp_path / "run", unbroken, moments, chance=True)
 
 
 def test_a_signal_ends_the_step_saves_and_exits_75(processes, unbroken, tmp_path):
@@ -106,7 +119,9 @@ def test_a_signal_ends_the_step_saves_and_exits_75(processes, unbroken, tmp_path
     assert 4 <= preempted(run, "SIGINT") <= 6
     assert "goes on with 2" in run.text(0)
 
-    run = processes.pretrain(run_dir, "data.workers=0", "eval.batch=1", "eval.pool=180", environment={"SIGNAL_AT": "evaluation"})
+    run = processes.pretrain(
+        run_dir, "data.workers=0", "eval.batch=1", "eval.pool=180", environment={"SIGNAL_AT": "evaluation"}
+    )
     assert preempted(run, "SIGUSR1") == 6
     assert "accuracy" not in run.text()
     assert metrics(run_dir, "eval") == []
