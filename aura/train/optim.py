@@ -108,7 +108,7 @@ def _link_zero_state(zero: Any) -> None:
     yet: theirs would never be found.
     """
     if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):
-        pass
+        zero._hp_optimizer_states_linked = False
         zero._lazy_init_hp_params_optimizer_state()
 
 
