@@ -83,7 +83,7 @@ def save(
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """The model inside DDP's or DeepSpeed's wrapper. (accelerate's own function imports DeepSpeed to ask.)"""
-    return model if hasattr(model, "towers") else model.module
+    return getattr(model, "module", model)
 
 
 def _attempt(action: Any) -> str:

@@ -48,11 +48,7 @@ def optimizer_state(module: nn.Module, optimizer: Any) -> dict[str, Tensor]:
     if zero is not None:
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):
-            # ZeRO 1 and 2 tie parameters to their state once, after the first group's first step, when that of the other
-            # groups is not there yet.
-            zero._hp_optimizer_states_linked = False
-            zero._lazy_init_hp_params_optimizer_state()
+        _link_zero_state(zero)
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
                 for key in keys:
