@@ -60,7 +60,8 @@ def test_a_checkpoint_goes_on_in_any_kind_of_training(tmp_path):
     assert [case for case, _ in reported] == [case for case in CASES for _ in range(2)]
     for case, losses in reported[::2]:
         assert losses == pytest.approx(before, rel=1e-5), case
-        assert_same(tmp_path / f"{case}-start", tmp_path / "start", f"{case} from the start")
+        third = resume_worker.train(tmp_path / f"{case}-start", tmp_path / f"{case}-third", "one", 1)
+        assert third == pytest.approx(straight[:1], rel=1e-4), f"{case} from the start, then one process"
     reported = dict(reported[1::2])
     for case in CASES:
         assert reported[case] == pytest.approx(straight[:2], rel=1e-5), case
