@@ -301,8 +301,14 @@ def encode_run(
 def encode(encoder: Encoder, rows: Rows) -> np.ndarray:
     """Embeddings (n, D) float16 of n rows."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with torch.inference_mode():
-        found = encoder.encode(*(torch.stack(column).to(device) for column in zip(*rows)))
+    # One thread of arithmetic: several add in an order that changes from run to run, and with it the last bits.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            found = encoder.encode(*(torch.stack(column).to(device) for column in zip(*rows)))
+    finally:
+        torch.set_num_threads(threads)
     return found.to(torch.float16).cpu().numpy().astype("<f2")
 
 
