@@ -207,7 +207,6 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
 
     bar.close()
     if main:
-        run_dir.status("preempted" if stop else "finished", state.step, stop)
         trackers.close()
     if stop:
         accelerator.print(f"{stop}: saved {found}; the same command goes on from there")
@@ -215,6 +214,8 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
         print_results(accelerator, run_dir)
     signals.ignore()
     accelerator.wait_for_everyone()
+    if main:  # last of all: who reads this may start the next run at once
+        run_dir.status("preempted" if stop else "finished", state.step, stop)
     return PREEMPTED if stop else 0
 
 

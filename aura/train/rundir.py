@@ -7,12 +7,15 @@ import json
 import os
 import platform
 import subprocess
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
 from aura.data.files import atomic
 from aura.train.recipe import Recipe, differences, load_recipe, to_yaml
+
+PATIENCE_S = 3.0  # a process that was killed holds its lock until the system has taken it apart
 
 
 class RunError(RuntimeError):
@@ -63,15 +66,19 @@ class RunDir:
     def _take_lock(self) -> None:
         # lockf, not flock: a lock of the process that reading workers do not inherit.
         lock = open(self.path / "lock", "a+")
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except (BlockingIOError, PermissionError):
+                if time.monotonic() < end:
+                    time.sleep(0.1)
+                    continue
             lock.seek(0)
             holder = lock.read().strip() or "another process"
             lock.close()
-            raise RunError(
-                f"run directory {self.path} is in use by {holder}; wait for it or use another run_dir"
-            ) from None
+            raise RunError(f"run directory {self.path} is in use by {holder}; wait for it or use another run_dir")
         lock.truncate(0)
         lock.write(f"host {platform.node()}, pid {os.getpid()}\n")
         lock.flush()

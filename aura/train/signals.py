@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
+import sys
 from typing import Any
 
 import torch
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 PREEMPTED = 75  # EX_TEMPFAIL: start the same command again to go on
+
+
+def launched() -> bool:
+    """Whether `accelerate launch` or torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or any(name.startswith("ACCELERATE_") for name in os.environ)
+
+
+def follow_parent() -> None:
+    """Asks Linux for SIGTERM when the launcher ends: that of one process dies of a signal and passes none on."""
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Signals:
@@ -18,6 +33,8 @@ class Signals:
         self.received = ""
         for number in STOPPING:
             signal.signal(number, self._note)
+        if launched():
+            follow_parent()
 
     def _note(self, number: int, frame: Any) -> None:
         self.received = signal.Signals(number).name

@@ -34,9 +34,10 @@ def assert_same(found: Path, expected: Path, what: str):
     a, b = weights(found), weights(expected)
     assert a.keys() == b.keys()
     for name in b:
-        # The mean, not the largest: where a gradient is zero but for rounding, Adam takes a step of either sign.
-        off = (a[name].float() - b[name].float()).abs().mean().item()
-        assert off < 1e-5, f"{what}, {name}: {off:.2e} off in the mean, a step of the optimiser is 1e-3"
+        # The median: the gradient of a key's bias (a third of in_proj_bias) is zero but for rounding, where Adam's step
+        # of 1e-3 has either sign. A lost moment or step count moves every entry by a good part of such a step.
+        off = (a[name].float() - b[name].float()).abs().median().item()
+        assert off < 2e-5, f"{what}, {name}: {off:.2e} off in the median, a step of the optimiser is 1e-3"
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="DeepSpeed compiles its CPU communication with g++")

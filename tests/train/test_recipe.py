@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -75,4 +76,4 @@ def test_learning_rate_warms_up_and_falls():
     assert values[10] == pytest.approx(1.0)
     assert values[55] == pytest.approx(0.55)
     assert values[100] == pytest.approx(0.1)
-    assert all(a >= b for a, b in zip(values[10:], values[11:]))
+    assert all(a >= b for a, b in pairwise(values[10:]))
