@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from aura.data.files import sha256_of, sync_folder
+from aura.model import AuraModel
 from aura.train.optim import load_optimizer_state, optimizer_state
 from aura.train.recipe import Recipe, to_yaml
 from aura.train.rundir import RunError, write_atomic
@@ -81,7 +82,7 @@ def save(
     return folder / name
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: Any) -> AuraModel:
     """The model inside DDP's or DeepSpeed's wrapper. (accelerate's own function imports DeepSpeed to ask.)"""
     return getattr(model, "module", model)
 
@@ -231,7 +232,7 @@ def _damage(path: Path) -> str:
     return ""
 
 
-def load_weights(path: Path, module: nn.Module, streams: list[str] | None = None) -> None:
+def load_weights(path: Path, module: AuraModel, streams: list[str] | None = None) -> None:
     """Fills a model (before it is prepared for training) from a checkpoint; `streams`: only these towers.
 
     Raises RunError naming the file for one that is missing, damaged, or does not fit.
@@ -288,7 +289,7 @@ def _fit(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
     module.load_state_dict(tensors)
 
 
-def _tower_state(module: nn.Module, stream: str) -> dict[str, Tensor]:
+def _tower_state(module: AuraModel, stream: str) -> dict[str, Tensor]:
     parts = {"tower": module.towers[stream], "head": module.heads[stream]}
     named = {f"{part}.{n}": t for part, m in parts.items() for n, t in m.state_dict(keep_vars=True).items()}
     return _whole(named)

@@ -113,7 +113,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
         held_out = EvalReader(recipe.data, recipe.inputs, batch=recipe.eval.batch, limit=recipe.eval.pool, **common)
     prompts = load_prompts(recipe.eval.prompts) if recipe.eval.prompts else None
 
-    trackers = None
+    trackers = None  # on rank 0 alone, which alone writes
     if main:
         run_dir.cut_metrics(state.step, evaluated=bool(state.metrics))
         run_dir.status("running", state.step)
@@ -146,7 +146,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
             if not stop:
                 state.metrics = metrics | {"score": score(metrics, recipe.checkpoint.best)}
                 unsaved = True
-                if main:
+                if trackers is not None:
                     values = {"kind": "eval", "step": state.step, **metrics}
                     run_dir.log(values)
                     trackers.log(values)
@@ -164,7 +164,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
         for group in optimizer.param_groups:
             group["lr"] = recipe.train.optimizer.lr * factor
         model.train()
-        waited, stats, rows = 0.0, {}, []
+        waited, stats, rows, position, bad = 0.0, {}, [], state.position, 0
         for i in range(recipe.train.accumulate):
             asked = time.perf_counter()
             (batch, position), bad = next(batches)
@@ -185,7 +185,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
         grad_norm = update(accelerator, model, optimizer, recipe.train.clip, state.step + 1)
         state, unsaved = checkpoint.State(state.step + 1, position, {}), True
 
-        if main:
+        if trackers is not None:
             taken = time.perf_counter() - started
             values = {
                 "kind": "train",
@@ -206,7 +206,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
         stop = signals.stop(accelerator)
 
     bar.close()
-    if main:
+    if trackers is not None:
         trackers.close()
     if stop:
         accelerator.print(f"{stop}: saved {found}; the same command goes on from there")
@@ -257,7 +257,7 @@ def guarded_loss(
     return loss, stats
 
 
-def update(accelerator: Any, model: torch.nn.Module, optimizer: Any, clip: float | None, step: int) -> float | None:
+def update(accelerator: Any, model: Any, optimizer: Any, clip: float | None, step: int) -> float | None:
     """Clips, updates, clears the gradients; returns the norm before clipping. DeepSpeed did all this in backward.
 
     Raises RunError on all ranks where the norm is not finite: no checkpoint may hold what follows.
