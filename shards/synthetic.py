@@ -3,7 +3,7 @@
     python -m shards.synthetic --out DIR [--subjects 24] [--val-subjects 8] [--test-subjects 1]
         [--clips-per-activity 2] [--seconds 5] [--seed 0] [--no-video] [--workers 2]
 
-A body of random size moves by joint-angle curves of an activity (`synthetic_motions`), in the tempo, size and habits of
+A body of random size moves by joint-angle curves of an activity (`synthetic_activities`), in the tempo, size and habits of
 its subject. From that one motion come mocap, the IMUs (`aura.body.virtual_imu`, with a mounting of each clip's own, bias
 and noise), 2D pose and drawn video through the clip's camera, and text. Each subject is in one split only. Everything
 about a clip is drawn from (seed, subject, repetition, activity): the bytes do not depend on the number of workers.

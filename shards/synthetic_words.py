@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shards import synthetic_motions as motions
+from shards import synthetic_activities as motions
 
 
 @dataclass(frozen=True)
