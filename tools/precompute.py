@@ -15,7 +15,6 @@ any number of --workers and after any stop.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import json
 import math
@@ -35,7 +34,7 @@ from tqdm import tqdm
 from aura.data.batch import Stream
 from aura.data.config import Input, Window
 from aura.data.cut import Cut, evaluation_cut
-from aura.data.files import atomic, tar_member
+from aura.data.files import atomic, pack
 from aura.data.index import BadSample, Record, Split, open_folder, open_split
 from aura.data.sample import KEY
 from aura.data.storage import Storage, StorageError
@@ -330,28 +329,22 @@ def repack(record: Record, added: Added) -> tuple[dict, bytes]:
         raise ShardError(f"{record.where}: a key must be of [A-Za-z0-9_-]")
     head = dict(record.head)
     head["streams"] = dict(sorted((head["streams"] | added.entries).items()))
-    layouts = {rest: about[2:] for rest, about in record.entry["members"].items()}
-    files = {rest: record.bytes(rest) for rest in layouts if rest != "json"}
+    old = record.entry["members"]
+    files = {rest: (record.bytes(rest), about[2:]) for rest, about in old.items() if rest != "json"}
     for name, values in added.arrays.items():
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)
-        files[f"{name}.npy"], layouts[f"{name}.npy"] = buffer.getvalue(), [values.dtype.str, list(values.shape)]
+        files[f"{name}.npy"] = buffer.getvalue(), [values.dtype.str, list(values.shape)]
     content = json.dumps(head, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    blocks, position, members, digests = [], 0, {}, {}
-    for rest, data in [("json", content), *sorted(files.items())]:
-        block, start = tar_member(f"{key}.{rest}", data)
-        members[rest] = [position + start, len(data), *layouts[rest]]
-        digests[rest.rpartition(".")[0] or rest] = hashlib.sha256(data).hexdigest()
-        blocks.append(block)
-        position += len(block)
+    blocks, members, digests = pack(key, {"json": (content, []), **dict(sorted(files.items()))})
     changed = {
         "offset": 0,
-        "size": position,
+        "size": len(blocks),
         "streams": sorted(head["streams"]) + (["text"] if head["texts"] else []),
         "members": members,
         "sha256": digests,
     }
-    return {"entry": {**record.entry, **changed}, "head": head}, b"".join(blocks)
+    return {"entry": {**record.entry, **changed}, "head": head}, blocks
 
 
 def card(storage: Storage, encoders: list[Encoder]) -> str:

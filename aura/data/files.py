@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -65,3 +65,18 @@ def tar_member(name: str, data: bytes) -> tuple[bytes, int]:
     info.size, info.mode, info.mtime = len(data), 0o644, 0
     header = info.tobuf(tarfile.GNU_FORMAT)
     return header + data + bytes(-len(data) % tarfile.BLOCKSIZE), len(header)
+
+
+def pack(key: str, files: Mapping[str, tuple[bytes, list]]) -> tuple[bytes, dict[str, list], dict[str, str]]:
+    """Tar blocks of a sample's files, in this order, and what its index entry says of them: `members` and `sha256`.
+
+    files    rest of the name -> content, and of an array its dtype and shape
+    """
+    blocks, position, members, digests = [], 0, {}, {}
+    for rest, (data, layout) in files.items():
+        block, start = tar_member(f"{key}.{rest}", data)
+        members[rest] = [position + start, len(data), *layout]
+        digests[rest.rpartition(".")[0] or rest] = hashlib.sha256(data).hexdigest()
+        blocks.append(block)
+        position += len(block)
+    return b"".join(blocks), members, digests

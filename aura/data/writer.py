@@ -22,7 +22,7 @@ from typing import BinaryIO
 import numpy as np
 
 from aura.data.card import card_text
-from aura.data.files import END_OF_TAR, atomic, sha256_of, tar_member, write_json
+from aura.data.files import END_OF_TAR, atomic, pack, sha256_of, write_json
 from aura.data.sample import Sample, metadata, to_members
 
 FORMAT = "aura-shards/1"
@@ -53,29 +53,24 @@ def encode(split: str, sample: Sample) -> tuple[dict, bytes]:
     """
     if not split.isidentifier():
         raise ShardError(f"sample {sample.id!r}: split {split!r} must be a name such as train, val or test")
-    blocks, position, members, digests = [], 0, {}, {}
+    files: dict[str, tuple[bytes, list]] = {}
     for name, data in to_members(sample):
-        block, start = tar_member(name, data)
         rest = name[len(sample.id) + 1 :]
-        members[rest] = [position + start, len(data)]
         array = sample.arrays.get(rest.removesuffix(".npy"))
-        if isinstance(array, np.ndarray):
-            members[rest] += [array.dtype.str, list(array.shape)]
-        digests[rest.rpartition(".")[0] or rest] = hashlib.sha256(data).hexdigest()
-        blocks.append(block)
-        position += len(block)
+        files[rest] = data, [array.dtype.str, list(array.shape)] if isinstance(array, np.ndarray) else []
+    blocks, members, digests = pack(sample.id, files)
     head = metadata(sample)
     entry = {
         "key": sample.id,
         "offset": 0,
-        "size": position,
+        "size": len(blocks),
         **{name: head[name] for name in ("subject", "session", "group", "recording", "start_s", "duration_s")},
         "streams": sorted(head["streams"]) + (["text"] if sample.texts else []),
         "labels": head["labels"],
         "members": members,
         "sha256": digests,
     }
-    return {"split": split, "entry": entry, "head": head}, b"".join(blocks)
+    return {"split": split, "entry": entry, "head": head}, blocks
 
 
 class Part:
