@@ -20,7 +20,7 @@ class Embeddings(NamedTuple):
     """What the model gives for B rows; D is the shared space, N moments of width M.
 
     pooled      stream -> (B, D) float32 of unit norm; zeros where the row lacks the stream
-    moments     stream -> (B, N * M) float32, the map of N moments as one vector of unit norm; zeros likewise
+    moments     stream -> (B, N, M) float32, the map of N moments, its norm as a whole one; zeros likewise
     present     stream -> (B,) bool
     log_scale   (pairs,) float32: logarithm of the inverse temperature of each pair, inside its bounds
     bias        (pairs,) float32: bias of the sigmoid loss; zeros for InfoNCE
@@ -81,7 +81,7 @@ class AuraModel(nn.Module):
             pooled[name] = scatter(self.project(name, output.pooled), rows, stream.present)
             if output.moments is not None:
                 flat = F.normalize(output.moments.float().flatten(1), dim=-1)
-                moments[name] = scatter(flat, rows, stream.present)
+                moments[name] = scatter(flat.view(output.moments.shape), rows, stream.present)
         log_scale, bias = self.temperature()
         return Embeddings(pooled, moments, present, log_scale, bias)
 
@@ -140,22 +140,27 @@ def empty_row(stream: Stream) -> Stream:
 
 
 def scatter(values: Tensor, rows: Tensor, present: Tensor) -> Tensor:
-    """`values` (rows or 1, D) put at `rows` of (B, D); zeros, without gradient, at rows that lack the stream."""
+    """`values` (rows or 1, ...) put at `rows` of (B, ...); zeros, without gradient, at rows that lack the stream."""
     if len(rows) == 0:
         # `where`, not a product with zero: a value that is not finite must not pass.
-        return torch.where(present[:, None], values.expand(len(present), -1), 0.0)
-    out = values.new_zeros(len(present), values.shape[1])
+        there = present.view(-1, *[1] * (values.dim() - 1))
+        return torch.where(there, values.expand(len(present), *values.shape[1:]), 0.0)
+    out = values.new_zeros(len(present), *values.shape[1:])
     return out.index_copy(0, rows, values)
 
 
 def joined(embeddings: Embeddings, name: str, space: str = "pooled") -> tuple[Tensor, Tensor]:
-    """Embedding (B, D) and presence (B,) of one side of a pair; `imu+mocap` is the normalised sum of both."""
-    table = embeddings.pooled if space == "pooled" else embeddings.moments
+    """Embedding (B, D) and presence (B,) of one side of a pair; `imu+mocap` is the normalised sum of both.
+
+    In the space of moments D is the whole map, N * M.
+    """
+    if space == "moments":
+        return embeddings.moments[name].flatten(1), embeddings.present[name]
     parts = name.split("+")
     if len(parts) == 1:
-        return table[name], embeddings.present[name]
+        return embeddings.pooled[name], embeddings.present[name]
     present = torch.stack([embeddings.present[part] for part in parts]).all(0)
-    total = torch.stack([table[part] for part in parts]).sum(0)
+    total = torch.stack([embeddings.pooled[part] for part in parts]).sum(0)
     # Rows without all the streams are replaced before the norm, so that no gradient passes through them.
     total = torch.where(present[:, None], total, torch.ones_like(total))
     return torch.where(present[:, None], F.normalize(total, dim=-1), 0.0), present

@@ -15,6 +15,14 @@ class Pair(Config):
 
     weight: float = Field(default=1.0, gt=0)
     space: Literal["pooled", "moments"] = "pooled"
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the target that is spread over all columns (InfoNCE)"
+    )
+    within: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight, beside the pair's own, of each moment's contrast with the other moments of its window",
+    )
 
 
 class Objective(Config):
@@ -61,6 +69,10 @@ class Objective(Config):
                 raise ValueError(f"pair {name!r}: a stream is not contrasted with itself")
             if pair.space == "moments" and "+" in name:
                 raise ValueError(f"pair {name!r}: joined streams are compared in the pooled space only")
+            if pair.within and pair.space != "moments":
+                raise ValueError(f"pair {name!r}: `within` compares moments: set its space to moments")
+            if pair.label_smoothing and (self.lean or self.loss == "sigmoid"):
+                raise ValueError(f"pair {name!r}: label_smoothing is of the plain InfoNCE: set lean=false, loss=infonce")
         if not (self.same_text == "string" or self.same_text.startswith("label:")):
             raise ValueError(f"same_text: {self.same_text!r} is neither `string` nor `label:<name>`")
         if self.min_temperature > self.temperature:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aura.objectives.gather import gather, world
+from aura.objectives.gather import gather, total_over_ranks, world
 from aura.objectives.lean import lean_infonce, lean_sigmoid
 from aura.objectives.rows import Rows, overlapping, same_meaning
 
@@ -42,6 +42,7 @@ def contrast(
     loss: Literal["infonce", "sigmoid"] = "infonce",
     same: Twins | None = None,
     directions: Literal["mean", "sum"] = "mean",
+    label_smoothing: float = 0.0,
     lean: bool = False,
 ) -> Contrast:
     """Symmetric InfoNCE (van den Oord et al. 2018, Radford et al. 2021) or sigmoid loss (Zhai et al. 2023, eq. 1).
@@ -53,7 +54,8 @@ def contrast(
     The loss is the mean over the rows of the whole batch that have both streams, of InfoNCE's two directions the mean
     (or sum). Overlapping windows of one recording are left out of the negatives. `same`: rows of the same meaning are
     left out too (`mask`), or positives (`positive`: targets in equal shares, Khosla et al. 2020, L_out); None: they are
-    negatives, as in pairs without text.
+    negatives, as in pairs without text. `label_smoothing`: this share of InfoNCE's target is spread evenly over all
+    columns that count (Szegedy et al. 2016).
 
     Each rank computes its rows against all columns. The losses of all ranks add up to the whole batch's, and so do their
     gradients: an average over ranks, as DDP makes it, wants the factor R once. It is in the training step, not in here.
@@ -93,7 +95,8 @@ def contrast(
             total = -(F.logsigmoid(signs * (logits + bias)) * (positive | negative)).sum() * factor
         else:
             back = scale * b.index_select(0, mine) @ columns_a.index_select(0, everyone).T
-            total = (cross_entropy(logits, negative, positive) + cross_entropy(back, negative, positive)) * factor
+            terms = (cross_entropy(x, negative, positive, label_smoothing) for x in (logits, back))
+            total = sum(terms, start=scale.new_zeros(())) * factor
         return Contrast(total, right.to(scale.dtype) / count, counted)
 
 
@@ -110,8 +113,36 @@ def relations(rows: Rows, columns: Rows, own: Tensor, same: Twins | None) -> tup
     return ~(out | positive), positive
 
 
-def cross_entropy(logits: Tensor, negative: Tensor, positive: Tensor) -> Tensor:
-    """Sum over rows of log-sum-exp (positives and negatives) minus the mean logit of the positives."""
-    total = logits.masked_fill(~(negative | positive), -torch.inf).logsumexp(1)
+def cross_entropy(logits: Tensor, negative: Tensor, positive: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Sum over rows of log-sum-exp (positives and negatives) minus the target's mean logit.
+
+    The target is even over the positives, but for the share `smoothing`, which is even over positives and negatives.
+    """
+    counted = negative | positive
+    total = logits.masked_fill(~counted, -torch.inf).logsumexp(1)
     mean = (logits * positive).sum(1) / positive.sum(1)
+    if smoothing:
+        mean = (1 - smoothing) * mean + smoothing * (logits * counted).sum(1) / counted.sum(1)
     return (total - mean).sum()
+
+
+def within(a: Tensor, b: Tensor, both: Tensor, scale: Tensor) -> Tensor:
+    """Symmetric InfoNCE of each moment of one stream against all moments of the other in the same window.
+
+    a, b (n, N, M): moments of this rank's rows, both (n,), scale (1,) as in `contrast`. This rank's part of the mean
+    over all moments of the whole batch that both streams have: over ranks the parts add up. A moment of zeros is none.
+    It tells positions apart too: `contrast` over the windows is what keeps it to the motion.
+    """
+    with torch.autocast(a.device.type, enabled=False):
+        a, b, scale = (x if x.dtype == torch.float64 else x.float() for x in (a, b, scale))
+        there = (a.detach().abs().amax(-1) > 0) & (b.detach().abs().amax(-1) > 0) & both[:, None]
+        count = total_over_ranks(there.sum())
+        mine = there.any(1).nonzero()[:, 0]
+        x, y, known = a.index_select(0, mine), b.index_select(0, mine), there[mine]
+        logits = scale * F.normalize(x, dim=-1) @ F.normalize(y, dim=-1).transpose(1, 2)
+        own = logits.diagonal(dim1=1, dim2=2)
+        loss = logits.new_zeros(())
+        for dim, absent in ((2, ~known[:, None]), (1, ~known[:, :, None])):
+            total = logits.masked_fill(absent, torch.finfo(logits.dtype).min).logsumexp(dim)
+            loss = loss + torch.where(known, total - own, 0.0).sum()
+        return 0.5 * loss / count.clamp(min=1)

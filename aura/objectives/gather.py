@@ -30,6 +30,14 @@ def gather(x: Tensor) -> Tensor:
     return _gather(x.detach())
 
 
+def total_over_ranks(x: Tensor) -> Tensor:
+    """The sum of all ranks' x, without gradient; every rank must call it."""
+    total = x.detach().clone()
+    if world()[1] > 1:
+        dist.all_reduce(total)
+    return total
+
+
 def _gather(x: Tensor) -> Tensor:
     # Bools travel as bytes: not every backend knows them.
     sent = x.contiguous().view(torch.uint8) if x.dtype == torch.bool else x.contiguous()

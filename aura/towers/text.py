@@ -11,6 +11,7 @@ import torch
 import transformers
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from aura.data.batch import Stream
 from aura.data.config import TextInput
@@ -35,7 +36,7 @@ class ClipTextConfig(TowerSettings):
 
 
 class HfTextConfig(TowerSettings):
-    """A text encoder of transformers: the mean of its last hidden states over the text."""
+    """A text encoder of transformers: the mean of its last hidden states over the text, of unit norm."""
 
     kind: Literal["transformers_text"] = "transformers_text"
     model: str | dict[str, Any] = Field(description="local folder, hub name, package:NAME/FOLDER, or a configuration")
@@ -184,7 +185,7 @@ class HfText(Tower):
         mask = ids != self.pad if self.pad is not None else torch.ones_like(ids, dtype=torch.bool)
         mask = mask | ~mask.any(1, keepdim=True)
         hidden = self.trunk(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        return masked_mean(hidden, mask, 1)
+        return F.normalize(masked_mean(hidden, mask, 1), dim=-1)
 
     def forward(self, stream: Stream) -> TowerOutput:
         return text_output(self, stream)

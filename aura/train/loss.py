@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from aura.data.batch import Batch
 from aura.model import Embeddings, joined
 from aura.objectives.config import Objective
-from aura.objectives.contrast import contrast
-from aura.objectives.gather import world
+from aura.objectives.contrast import contrast, within
+from aura.objectives.gather import total_over_ranks, world
 from aura.objectives.rows import Rows
 
 
 def compute_loss(output: Embeddings, batch: Batch, objective: Objective) -> tuple[Tensor, dict[str, float]]:
     """This rank's part of the loss (over ranks the parts add up), and the statistics of the whole batch.
 
-    Statistics: `loss`, and per pair `loss/<a>:<b>`, `accuracy/<a>:<b>`, `rows/<a>:<b>`, `scale/<a>:<b>`; equal on all ranks.
+    Statistics: `loss`, and per pair `loss/<a>:<b>`, `within/<a>:<b>` where it has that term, `accuracy/<a>:<b>`,
+    `rows/<a>:<b>`, `scale/<a>:<b>`; equal on all ranks.
     """
     windows = batch.recordings, batch.start_s.to(batch.row.device), batch.span_s.to(batch.row.device)
     rows = {False: Rows.of(*windows), True: Rows.of(*windows, meanings(batch, objective))}
     everyone = {with_text: keys.gather() for with_text, keys in rows.items()}
     total = output.log_scale.new_zeros(())
-    parts: list[Tensor] = []
+    parts: dict[str, Tensor] = {}
     scales = output.log_scale.exp()
-    inverse_temperatures = scales.detach().tolist()
     for i, (name, pair) in enumerate(objective.pairs.items()):
         a, b = name.split(":")
         (x, has_x), (y, has_y) = joined(output, a, pair.space), joined(output, b, pair.space)
@@ -41,19 +40,21 @@ def compute_loss(output: Embeddings, batch: Batch, objective: Objective) -> tupl
             loss=objective.loss,
             same=objective.twins if with_text and objective.twins != "negative" else None,
             directions=objective.directions,
+            label_smoothing=pair.label_smoothing,
             lean=objective.lean,
         )
         total = total + pair.weight * result.loss
         share = result.count / world()[1]  # equal on all ranks: the sum over ranks gives it back
-        parts += [result.loss.detach(), result.accuracy.detach(), share.to(total.dtype)]
-    sums = torch.stack([total.detach(), *parts])
-    if world()[1] > 1:
-        dist.all_reduce(sums)
-    values = sums.tolist()
-    stats = {"loss": values[0]}
-    for i, name in enumerate(objective.pairs):
-        stats[f"loss/{name}"], stats[f"accuracy/{name}"], stats[f"rows/{name}"] = values[1 + 3 * i : 4 + 3 * i]
-        stats[f"scale/{name}"] = inverse_temperatures[i]
+        parts[f"loss/{name}"], parts[f"accuracy/{name}"], parts[f"rows/{name}"] = result.loss, result.accuracy, share
+        if pair.within:
+            inner = within(output.moments[a], output.moments[b], has_x & has_y, scales[i : i + 1])
+            total = total + pair.within * inner
+            parts[f"within/{name}"] = inner
+    parts["loss"] = total
+    sums = torch.stack([part.detach().to(total.dtype) for part in parts.values()])
+    stats = dict(zip(parts, total_over_ranks(sums).tolist()))
+    for name, scale in zip(objective.pairs, scales.detach().tolist()):
+        stats[f"scale/{name}"] = scale
     return total, stats
 
 

@@ -55,7 +55,7 @@ def relation(case: Case, i: int, j: int, same: str | None) -> str:
     return "out" if overlap or alike else "negative"
 
 
-def infonce(case: Case, scale: float, same: str | None, directions: str) -> float:
+def infonce(case: Case, scale: float, same: str | None, directions: str, smoothing: float = 0.0) -> float:
     index = np.flatnonzero(case.both)
     total = 0.0
     for queries, keys in ((case.a, case.b), (case.b, case.a)):
@@ -64,8 +64,22 @@ def infonce(case: Case, scale: float, same: str | None, directions: str) -> floa
             logit = {j: scale * float(queries[i] @ keys[j]) for j in index}
             positives = [logit[j] for j in index if what[j] == "positive"]
             everything = sum(np.exp(logit[j]) for j in index if what[j] != "out")
-            total += np.log(everything) - np.mean(positives)
+            counted = [logit[j] for j in index if what[j] != "out"]
+            total += np.log(everything) - (1 - smoothing) * np.mean(positives) - smoothing * np.mean(counted)
     return total / len(index) * (0.5 if directions == "mean" else 1.0)
+
+
+def within(a: np.ndarray, b: np.ndarray, there: np.ndarray, scale: float) -> float:
+    """a, b (n, N, M), there (n, N): moments that both streams have; the mean over them, both directions."""
+    total = 0.0
+    for x, y, known in zip(a, b, there):
+        index = np.flatnonzero(known)
+        for i in index:
+            for queries, keys in ((x, y), (y, x)):
+                cosine = [queries[i] @ keys[j] / np.linalg.norm(queries[i]) / np.linalg.norm(keys[j]) for j in index]
+                own = queries[i] @ keys[i] / np.linalg.norm(queries[i]) / np.linalg.norm(keys[i])
+                total += 0.5 * (np.log(np.sum(np.exp(scale * np.array(cosine)))) - scale * own)
+    return total / there.sum()
 
 
 def sigmoid(case: Case, scale: float, bias: float, same: str | None) -> float:

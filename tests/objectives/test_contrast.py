@@ -6,8 +6,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aura.objectives import lean as lean_module
-from aura.objectives.contrast import contrast
+from aura.objectives.contrast import contrast, within
 from aura.objectives.rows import Rows, overlapping, same_meaning, stable_hash
+from tests.objectives import references
 from tests.objectives.references import accuracy, infonce, make_case, sigmoid
 
 SAME = [None, "mask", "positive"]
@@ -39,6 +40,40 @@ def test_infonce_equals_the_reference(lean, same, directions):
     assert result.loss.item() == pytest.approx(infonce(case, 12.0, same, directions), rel=1e-12)
     assert result.accuracy.item() == pytest.approx(accuracy(case, same))
     assert result.count.item() == case.both.sum()
+
+
+@pytest.mark.parametrize("same", SAME)
+def test_label_smoothing_equals_the_reference(same):
+    case = make_case()
+    result, _ = run(case, same=same, label_smoothing=0.1)
+    assert result.loss.item() == pytest.approx(infonce(case, 12.0, same, "mean", 0.1), rel=1e-12)
+
+
+def moments(n=7, size=6, width=4):
+    """Two maps (n, N, M), the rows that have both streams, and the moments that are there in both."""
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=(2, n, size, width))
+    a[1, 4:], b[2, :3] = 0.0, 0.0
+    both = np.array([True] * (n - 2) + [False] * 2)
+    there = np.abs(a).any(-1) & np.abs(b).any(-1) & both[:, None]
+    return a, b, both, there
+
+
+def test_within_equals_the_reference():
+    a, b, both, there = moments()
+    x, y = (torch.tensor(v, requires_grad=True) for v in (a, b))
+    scale = torch.tensor([9.0], dtype=torch.float64, requires_grad=True)
+    loss = within(x, y, torch.tensor(both), scale)
+    assert loss.item() == pytest.approx(references.within(a, b, there, 9.0), rel=1e-12)
+    assert torch.autograd.gradcheck(lambda *v: within(v[0], v[1], torch.tensor(both), v[2]), (x + 0.1, y + 0.1, scale))
+
+
+def test_within_without_any_moment_is_zero_with_a_gradient_of_zero():
+    a, b, both, _ = moments()
+    x, y = torch.tensor(a, requires_grad=True), torch.tensor(b)
+    loss = within(x, y, torch.zeros(len(both), dtype=torch.bool), torch.ones(1, dtype=torch.float64))
+    loss.backward()
+    assert loss.item() == 0 and x.grad is not None and not x.grad.any()
 
 
 @pytest.mark.parametrize("lean", [False, True])

@@ -46,7 +46,12 @@ def tiny_recipe(**objective) -> Recipe:
             },
             "embedding": 16,
             "objective": {
-                "pairs": {"imu:text": 1, "imu:mocap": {"space": "moments"}, "mocap:video": 0.5, "imu+mocap:text": 0.5},
+                "pairs": {
+                    "imu:text": 1,
+                    "imu:mocap": {"space": "moments", "within": 0.5},
+                    "mocap:video": 0.5,
+                    "imu+mocap:text": 0.5,
+                },
                 **objective,
             },
             "train": {"steps": 10, "batch": 16},
