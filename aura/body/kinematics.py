@@ -73,6 +73,32 @@ def from_rotation_vector(vector: ArrayLike) -> np.ndarray:
     return np.concatenate([np.cos(half), 0.5 * np.sinc(half / np.pi) * vector], axis=-1)
 
 
+def from_euler(angles: ArrayLike, order: str) -> np.ndarray:
+    """Quaternions (..., 4) of turns by `angles` (..., n) radians about the axes that `order` names, such as "zxy".
+
+    The product from left to right: "zxy" is Rz Rx Ry of column vectors (intrinsic turns about z, then x, then y).
+    """
+    angles = np.asarray(angles, float)
+    q = np.broadcast_to(IDENTITY, (*angles.shape[:-1], 4))
+    for i, axis in enumerate(order):
+        half = 0.5 * angles[..., i]
+        turn = np.zeros((*half.shape, 4))
+        turn[..., 0], turn[..., 1 + "xyz".index(axis)] = np.cos(half), np.sin(half)
+        q = turn if i == 0 else multiply(q, turn)
+    return q
+
+
+def slerp(a: ArrayLike, b: ArrayLike, share: ArrayLike) -> np.ndarray:
+    """Quaternions (..., 4) at `share` (...) of the shortest way from a to b (Shoemake 1985)."""
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    step = multiply(conjugate(a), b)
+    step = np.where(step[..., :1] < 0, -step, step)
+    sine = np.linalg.norm(step[..., 1:], axis=-1)
+    angle = 2.0 * np.arctan2(sine, step[..., 0]) * np.asarray(share, float)
+    axis = step[..., 1:] / np.where(sine < 1e-12, 1.0, sine)[..., None]
+    return multiply(a, from_rotation_vector(axis * angle[..., None]))
+
+
 def from_matrix(matrix: ArrayLike) -> np.ndarray:
     """Quaternions (..., 4) with w >= 0 of rotation matrices (..., 3, 3), by the largest component (Shepperd 1978)."""
     m = np.asarray(matrix, float)

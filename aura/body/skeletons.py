@@ -1,12 +1,13 @@
 """Named skeletons: the order of joints in a mocap or pose stream, and their tree.
 
-Joints keep the names of their source. Two skeletons are matched by canonical names: `shoulder_center` of Kinect and
+Joints are called as in their source, or by the canonical name where the source has another word for it. Two skeletons are matched by canonical names: `shoulder_center` of Kinect and
 `neck` of SMPL are the same canonical joint. A joint without a counterpart is absent, never guessed from its neighbours.
 """
 
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +74,23 @@ def _tree(name: str, joints: str) -> Skeleton:
     return Skeleton(name, names, tuple(names.index(parent) if parent else -1 for _, _, parent in pairs))
 
 
+def _sides(root: str, parts: str) -> str:
+    """Words of `_tree` for the same chain of parts on both sides, hung on one joint."""
+    chain = [root, *parts.split()]
+    return " ".join(
+        f"{side}_{part}:{parent if parent == root else f'{side}_{parent}'}"
+        for side in ("left", "right")
+        for parent, part in itertools.pairwise(chain)
+    )
+
+
+_SMPL22 = (
+    "pelvis left_hip:pelvis right_hip:pelvis spine1:pelvis left_knee:left_hip right_knee:right_hip spine2:spine1 "
+    "left_ankle:left_knee right_ankle:right_knee spine3:spine2 left_foot:left_ankle right_foot:right_ankle neck:spine3 "
+    "left_collar:spine3 right_collar:spine3 head:neck left_shoulder:left_collar right_shoulder:right_collar "
+    "left_elbow:left_shoulder right_elbow:right_shoulder left_wrist:left_elbow right_wrist:right_elbow"
+)
+
 SKELETONS: dict[str, Skeleton] = {
     s.name: s
     for s in (
@@ -93,15 +111,41 @@ SKELETONS: dict[str, Skeleton] = {
             "right_wrist:right_elbow left_hip:left_shoulder right_hip:right_shoulder left_knee:left_hip "
             "right_knee:right_hip left_ankle:left_knee right_ankle:right_knee",
         ),
-        # SMPL (Loper et al. 2015), body joints.
+        # SMPL (Loper et al. 2015), body joints; the first 22 are those of SMPL+H, SMPL-X and HumanML3D too.
+        _tree("smpl24", _SMPL22 + " left_hand:left_wrist right_hand:right_wrist"),
+        _tree("smpl22", _SMPL22),
+        # BVH conversions of the CMU database (cgspeed), without the joints that coincide with another one. They lack the
+        # thorax: neck and shoulders are 12 cm lower than they were.
         _tree(
-            "smpl24",
-            "pelvis left_hip:pelvis right_hip:pelvis spine1:pelvis left_knee:left_hip right_knee:right_hip "
-            "spine2:spine1 left_ankle:left_knee right_ankle:right_knee spine3:spine2 left_foot:left_ankle "
-            "right_foot:right_ankle "
-            "neck:spine3 left_collar:spine3 right_collar:spine3 head:neck left_shoulder:left_collar "
-            "right_shoulder:right_collar left_elbow:left_shoulder right_elbow:right_shoulder left_wrist:left_elbow "
-            "right_wrist:right_elbow left_hand:left_wrist right_hand:right_wrist",
+            "cmu23",
+            "pelvis spine1:pelvis neck:spine1 neck1:neck head:neck1 "
+            + _sides("neck", "shoulder elbow wrist hand")
+            + " left_thumb:left_wrist right_thumb:right_wrist "
+            + _sides("pelvis", "hip knee ankle foot"),
+        ),
+        # The body of DAZ's BVH conversions; feet are the ends of the feet, hands the middle knuckles.
+        _tree(
+            "daz23",
+            "pelvis abdomen:pelvis chest:abdomen neck:chest head:neck "
+            + _sides("chest", "collar shoulder elbow wrist hand")
+            + " "
+            + _sides("pelvis", "hip knee ankle foot"),
+        ),
+        # Bandai Namco Research Motion dataset.
+        _tree(
+            "bandai21",
+            "pelvis spine1:pelvis chest:spine1 neck:chest head:neck "
+            + _sides("chest", "collar shoulder elbow wrist")
+            + " "
+            + _sides("pelvis", "hip knee ankle foot"),
+        ),
+        # Xsens MVN.
+        _tree(
+            "xsens23",
+            "pelvis l5:pelvis l3:l5 t12:l3 t8:t12 neck:t8 head:neck "
+            + _sides("t8", "collar shoulder elbow wrist")
+            + " "
+            + _sides("pelvis", "hip knee ankle foot"),
         ),
     )
 }

@@ -72,7 +72,9 @@ class Objective(Config):
             if pair.within and pair.space != "moments":
                 raise ValueError(f"pair {name!r}: `within` compares moments: set its space to moments")
             if pair.label_smoothing and (self.lean or self.loss == "sigmoid"):
-                raise ValueError(f"pair {name!r}: label_smoothing is of the plain InfoNCE: set lean=false, loss=infonce")
+                raise ValueError(
+                    f"pair {name!r}: label_smoothing is of the plain InfoNCE: set lean=false, loss=infonce"
+                )
         if not (self.same_text == "string" or self.same_text.startswith("label:")):
             raise ValueError(f"same_text: {self.same_text!r} is neither `string` nor `label:<name>`")
         if self.min_temperature > self.temperature:

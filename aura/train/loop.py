@@ -23,14 +23,14 @@ from aura.data.reader import EvalReader, ReadError, TrainReader, merge_positions
 from aura.model import AuraModel, Embeddings
 from aura.objectives.config import Objective
 from aura.tasks.evaluate import evaluate
-from aura.tasks.zeroshot import load_prompts
+from aura.tasks.zeroshot import Prompts, load_prompts
 from aura.towers import make_tokenizer
-from aura.towers.stored import stored_towers
+from aura.towers.stored import Tokenize, stored_towers
 from aura.train import checkpoint
 from aura.train.launch import check_ranks, make_accelerator
 from aura.train.loss import compute_loss
 from aura.train.optim import make_optimizer
-from aura.train.recipe import Recipe
+from aura.train.recipe import Recipe, RecipeError
 from aura.train.report import Trackers, plot_run, results_table
 from aura.train.rundir import RunDir, RunError, environment
 from aura.train.schedule import lr_factor
@@ -72,17 +72,10 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
     check_shared(accelerator, run_dir)
 
     # Everything that can be refused is refused here, before step 0.
-    torch.manual_seed(recipe.seed)
-    model = AuraModel(
-        recipe.inputs, recipe.towers, recipe.objective, recipe.embedding, recipe.data.window.seconds, precision
-    )
     found, passed_over = on_main(accelerator, lambda: checkpoint.checkpoint_to_resume(folder))
     for message in passed_over:
         accelerator.print(message)
-    if found is not None:
-        checkpoint.load_weights(found, model)
-    tokenize = make_tokenizer(recipe.towers)
-    precomputed = stored_towers(recipe.inputs, model.towers, recipe.data.window, tokenize)
+    model, tokenize, precomputed, prompts = build(recipe, precision, found)
     if recipe.train.compile:
         for tower in model.towers.values():
             tower.compile()
@@ -111,7 +104,6 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
     held_out = None
     if recipe.data.eval:
         held_out = EvalReader(recipe.data, recipe.inputs, batch=recipe.eval.batch, limit=recipe.eval.pool, **common)
-    prompts = load_prompts(recipe.eval.prompts) if recipe.eval.prompts else None
 
     trackers = None  # on rank 0 alone, which alone writes
     if main:
@@ -217,6 +209,27 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
     if main:  # last of all: who reads this may start the next run at once
         run_dir.status("preempted" if stop else "finished", state.step, stop)
     return PREEMPTED if stop else 0
+
+
+def build(
+    recipe: Recipe, precision: str, found: Path | None
+) -> tuple[AuraModel, Tokenize | None, dict[str, str], Prompts | None]:
+    """The model, with the weights of the checkpoint `found`; the tokenizer; hashes of the towers whose embeddings are
+    stored; the classes in words. Raises RecipeError for what the recipe asks of them and cannot have."""
+    torch.manual_seed(recipe.seed)
+    try:
+        model = AuraModel(
+            recipe.inputs, recipe.towers, recipe.objective, recipe.embedding, recipe.data.window.seconds, precision
+        )
+        if found is not None:
+            checkpoint.load_weights(found, model)
+        tokenize = make_tokenizer(recipe.towers)
+        precomputed = stored_towers(recipe.inputs, model.towers, recipe.data.window, tokenize)
+        return model, tokenize, precomputed, load_prompts(recipe.eval.prompts) if recipe.eval.prompts else None
+    except RunError:  # of the checkpoint
+        raise
+    except (ValueError, RuntimeError) as error:
+        raise RecipeError(f"recipe {recipe.name}: {error}") from error
 
 
 def together(reader: TrainReader | EvalReader, accelerator: Any) -> Iterator[tuple[Any, int]]:

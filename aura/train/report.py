@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from aura.train.recipe import Recipe
+from aura.train.rundir import RunError
 
 
 class Trackers:
@@ -27,7 +28,7 @@ class Trackers:
             try:
                 import wandb
             except ImportError as error:
-                raise RuntimeError("log.wandb needs the package wandb: pip install 'aura[wandb]'") from error
+                raise RunError("log.wandb needs the package wandb: pip install 'aura[wandb]'") from error
             # One id for a run directory: a run that goes on continues the same record.
             self.wandb = wandb.init(
                 project=recipe.log.wandb,
