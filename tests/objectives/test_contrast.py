@@ -73,7 +73,8 @@ def test_within_without_any_moment_is_zero_with_a_gradient_of_zero():
     x, y = torch.tensor(a, requires_grad=True), torch.tensor(b)
     loss = within(x, y, torch.zeros(len(both), dtype=torch.bool), torch.ones(1, dtype=torch.float64))
     loss.backward()
-    assert loss.item() == 0 and x.grad is not None
+    assert loss.item() == 0
+    assert x.grad is not None
     assert not x.grad.any()
 
 
