@@ -27,6 +27,8 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="changes to the recipe")
     arguments = parser.parse_args()
 
+    from tqdm import tqdm
+
     from aura.data.order import OrderError
     from aura.data.reader import ReadError
     from aura.data.writer import ShardError
@@ -40,7 +42,7 @@ def main() -> int:
             make_synthetic(SYNTHETIC)
         return pretrain(recipe)
     except (RecipeError, RunError, ShardError, ReadError, OrderError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        tqdm.write(f"error: {error}", file=sys.stderr)  # on a line of its own, not behind a progress bar
         return 1
 
 

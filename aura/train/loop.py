@@ -27,6 +27,7 @@ from aura.tasks.zeroshot import Prompts, load_prompts
 from aura.towers import make_tokenizer
 from aura.towers.stored import Tokenize, stored_towers
 from aura.train import checkpoint
+from aura.train.checks import check_data
 from aura.train.launch import check_ranks, make_accelerator
 from aura.train.loss import compute_loss
 from aura.train.optim import make_optimizer
@@ -104,6 +105,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
     held_out = None
     if recipe.data.eval:
         held_out = EvalReader(recipe.data, recipe.inputs, batch=recipe.eval.batch, limit=recipe.eval.pool, **common)
+    check_data(recipe, reader.sources, held_out.sources if held_out is not None else [], prompts)
 
     trackers = None  # on rank 0 alone, which alone writes
     if main:
@@ -309,7 +311,7 @@ def score(metrics: dict[str, float], best: str | None) -> float:
     """What decides the best checkpoint: one metric, or the mean R@1 of all pairs."""
     if best is not None:
         if best not in metrics:
-            raise RunError(f"checkpoint.best={best!r} is no metric of the evaluation; there are {', '.join(metrics)}")
+            raise RunError(f"checkpoint.best={best!r}: the evaluation lacks it, no held-out window has these streams")
         return metrics[best]
     recalls = [v for k, v in metrics.items() if k.endswith("/R@1") and "chance" not in k]
     return sum(recalls) / max(1, len(recalls))

@@ -183,13 +183,21 @@ def make_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
 def _explain(fault: Any) -> str:
     """One line for one fault; an unknown key names the nearest known one."""
     location = [part for part in fault["loc"] if not str(part).startswith("function-")]
-    key = ".".join(str(part) for part in location)
+    # The kind that decides among a union's choices is named too, and is no key that one can write.
+    kinds = [i for i in range(2, len(location)) if i == 2 and location[0] in ("inputs", "towers")]
+    kinds += [i + 1 for i, part in enumerate(location) if part == "tuning"]
+    key = ".".join(str(part) for i, part in enumerate(location) if i not in kinds)
     if fault["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"{key}: unknown key{hint} (known: {', '.join(sorted(known))})"
+    shape = {"tuple_type": "a list", "list_type": "a list", "dict_type": "a section", "model_type": "a section"}
+    if fault["type"] in shape:
+        return f"{key}: should be {shape[fault['type']]}, is {fault['input']!r}"
     message = fault["msg"].removeprefix("Value error, ")
+    if isinstance(fault["input"], str | int | float) and fault["type"] != "value_error":
+        message += f", is {fault['input']!r}"
     return f"{key}: {message}" if key else message
 
 

@@ -78,7 +78,7 @@ def plot_run(metrics: list[dict[str, Any]], folder: Path) -> list[Path]:
         waiting.plot(steps, [m["data_wait"] for m in train], lw=1, color="tab:red")
         waiting.set_ylim(0, 1)
         out.append(_save(figure, folder / "training.png"))
-    if evals:
+    if evals and retrieval_pairs(evals[-1]):
         out.append(_plot_retrieval(evals, folder / "retrieval.png"))
     return out
 

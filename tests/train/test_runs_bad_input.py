@@ -79,6 +79,19 @@ def test_what_is_refused_before_the_first_step_can_be_mended(processes, tmp_path
         processes.pretrain(run_dir, "data.sources.0.path=http://127.0.0.1:9/shards", ranks=2),
         "http://127.0.0.1:9/shards", "cannot be read after 4 tries",
     )  # fmt: skip
+    for words, found in (
+        (["towers.imu.heads=3"], ["recipe tiny: width 16 and heads 3"]),
+        (["towers.text.pretrained=/none"], ["towers: no file of weights at '/none'"]),
+        (["inputs.text.stored=true"], ["towers.text is trained", "towers.text.tuning=frozen"]),
+        (["eval.prompts=none.yaml"], ["no prompt file at none.yaml"]),
+        (["objective.same_text=label:activty"], ["'activty', which no sample has; there are activity,"]),
+        (["checkpoint.best=R@1"], ["checkpoint.best='R@1'", "retrieval/imu:text/R@1"]),
+        (["data.window.seconds=7"], ["data.sources last 3 s on average", "data.window.min_cover=0.5", "shorter"]),
+    ):
+        refused(processes.pretrain(run_dir, *words), *found)
+    words = tmp_path / "prompts.yaml"
+    words.write_text("label: activity\nclasses: {walk: [walks], jog: [runs]}\n")
+    refused(processes.pretrain(run_dir, f"eval.prompts={words}", ranks=2), f"{words} has no words for arm_circles")
     mended = processes.pretrain(run_dir, "train.steps=4")
     assert mended.wait() == [0], mended.text()
     assert status(run_dir)["state"] == "finished"
