@@ -1,7 +1,7 @@
 """Named skeletons: the order of joints in a mocap or pose stream, and their tree.
 
-Joints are called as in their source, or by the canonical name where the source has another word for it. Two skeletons are matched by canonical names: `shoulder_center` of Kinect and
-`neck` of SMPL are the same canonical joint. A joint without a counterpart is absent, never guessed from its neighbours.
+Joints are called as in their source, or by the canonical name where the source has another word for it. Two skeletons
+are matched by canonical names: `shoulder_center` of Kinect and `neck` of SMPL are the same canonical joint. A joint without a counterpart is absent, never guessed from its neighbours.
 """
 
 from __future__ import annotations
@@ -117,10 +117,10 @@ SKELETONS: dict[str, Skeleton] = {
         # BVH conversions of the CMU database (cgspeed), without the joints that coincide with another one. They lack the
         # thorax: neck and shoulders are 12 cm lower than they were.
         _tree(
-            "cmu23",
+            "cmu21",
             "pelvis spine1:pelvis neck:spine1 neck1:neck head:neck1 "
             + _sides("neck", "shoulder elbow wrist hand")
-            + " left_thumb:left_wrist right_thumb:right_wrist "
+            + " "
             + _sides("pelvis", "hip knee ankle foot"),
         ),
         # The body of DAZ's BVH conversions; feet are the ends of the feet, hands the middle knuckles.

@@ -17,6 +17,7 @@ from aura.body.skeletons import Skeleton
 
 GRAVITY = 9.80665
 _UP = np.array([0.0, 0.0, GRAVITY])
+PADDING = 20  # frames added to both ends of a motion that is smoothed
 
 # Placement -> (proximal joint, distal joint, share of the way). Without sides: the same on both.
 _LIMBS: dict[str, tuple[str, str, float]] = {
@@ -53,7 +54,8 @@ def virtual_imu(
     lever_m      (..., 3) metres, the sensor's place in the segment's frame
     out_rate_hz  rate of the result; default: rate_hz. Items start at frame 0 and end at or before the last frame
     low_pass_hz  -3 dB edge of a zero-phase low-pass (Butterworth, 4th order, forward and backward) on the motion
-                 first; for mocap with measurement noise, which the second derivative blows up
+                 first; for mocap with measurement noise, which the second derivative blows up. In about
+                 1 / (2 low_pass_hz) seconds from either end the acceleration fades to 0 (at rest)
 
     Returns imu (T', ..., 6), specific force in m/s^2 and angular velocity in rad/s, both in the sensor's frame, and the
     sensors' orientation (T', ..., 4), sensor to world. ValueError for fewer than 4 frames and for values not finite.
@@ -70,11 +72,13 @@ def virtual_imu(
         raise ValueError("position or orientation holds values that are not finite: fill or cut the gaps first")
     turn = kin.continuous(kin.multiply(orientation, mounting))
     place = position + kin.rotate(orientation, lever_m)
+    before = 0  # frames added to both ends
     if low_pass_hz is not None:
-        place, turn = (_low_pass(values, rate_hz, low_pass_hz) for values in (place, turn))
+        before = min(frames - 1, PADDING)
+        place, turn = (_low_pass(values, rate_hz, low_pass_hz, before) for values in (place, turn))
     out_rate = rate_hz if out_rate_hz is None else out_rate_hz
     times = np.arange(int(np.floor((frames - 1) / rate_hz * out_rate + 1e-9)) + 1) / out_rate
-    curve, spin = _spline(place, rate_hz), _spline(turn, rate_hz)
+    curve, spin = (_spline(values, rate_hz, -before / rate_hz) for values in (place, turn))
     q = kin.normalise(spin(times))
     # Of a curve of unnormalised quaternions p the rate is 2 conj(p) p' / |p|^2 without its real part.
     rate = 2.0 * kin.multiply(kin.conjugate(spin(times)), spin(times, 1))[..., 1:]
@@ -144,6 +148,53 @@ def from_joints(joints: ArrayLike, skeleton: Skeleton, placement: str) -> tuple[
     raise ValueError(f"no rule builds a sensor at placement {placement!r} from joints")
 
 
+def from_segments(
+    positions: ArrayLike,
+    orientations: ArrayLike,
+    rest: tuple[ArrayLike, ArrayLike],
+    skeleton: Skeleton,
+    placement: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Place (T, 3) and frame (T, 4) of a sensor at `placement`, fixed to a segment whose orientation is known, twist too.
+
+    positions     (T, J, 3) metres, z up
+    orientations  (T, J, 4): of the frame that carries the bones from each joint to its children, frame to world
+    rest          positions (J, 3) and orientations (J, 4) of one pose, in which the person should stand: in this pose the
+                  sensor is where `from_joints` puts it, and it keeps this place in its segment's frame
+
+    ValueError for a placement or joint that is not there.
+    """
+    positions, orientations = np.asarray(positions, float), np.asarray(orientations, float)
+    place, frame = (values[0] for values in from_joints(np.asarray(rest[0], float)[None], skeleton, placement))
+    carrier = skeleton.canonical.index(_carrier(skeleton, placement))
+    at, back = np.asarray(rest[0], float)[carrier], kin.conjugate(np.asarray(rest[1], float)[carrier])
+    lever, mounting = kin.rotate(back, place - at), kin.multiply(back, frame)
+    turns = orientations[:, carrier]
+    return positions[:, carrier] + kin.rotate(turns, lever), kin.multiply(turns, mounting)
+
+
+def _carrier(skeleton: Skeleton, placement: str) -> str:
+    """The joint whose frame moves the segment of a placement."""
+    side, _, part = placement.partition(" ")
+    if placement == "head":
+        return "head"
+    if part == "hip":
+        return "pelvis"
+    if part in _LIMBS and side in ("left", "right"):
+        return f"{side}_{_LIMBS[part][0]}"
+    names, chain = skeleton.canonical, ["neck"]
+    if "neck" not in names or "pelvis" not in names:
+        raise ValueError(f"placement {placement!r} needs joints 'pelvis' and 'neck', which {skeleton.name!r} lacks")
+    while chain[-1] != "pelvis":
+        parent = skeleton.parents[names.index(chain[-1])]
+        if parent < 0:
+            raise ValueError(f"skeleton {skeleton.name!r}: its neck does not hang on its pelvis")
+        chain.append(names[parent])
+    chain = chain[:0:-1]  # from the pelvis to the joint under the neck
+    share = _TRUNK.get(placement, 1.0)
+    return chain[min(int(share * len(chain)), len(chain) - 1)]
+
+
 def _frame(x: np.ndarray, near_y: np.ndarray) -> np.ndarray:
     """Orientation (T, 4) of the frame with this x axis and its y axis as near as can be to `near_y`."""
     x = kin.normalise(x)
@@ -172,13 +223,18 @@ def _shortest(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return kin.normalise(np.concatenate([1.0 + dot, cross], axis=-1))
 
 
-def _spline(values: np.ndarray, rate_hz: float) -> BSpline:
+def _spline(values: np.ndarray, rate_hz: float, start_s: float) -> BSpline:
     """The interpolating spline through (T, ...), degree 5 (3 for 4 or 5 frames), as a function of seconds."""
-    return make_interp_spline(np.arange(len(values)) / rate_hz, values, k=5 if len(values) >= 6 else 3)
+    return make_interp_spline(start_s + np.arange(len(values)) / rate_hz, values, k=5 if len(values) >= 6 else 3)
 
 
-def _low_pass(values: np.ndarray, rate_hz: float, edge_hz: float) -> np.ndarray:
+def _low_pass(values: np.ndarray, rate_hz: float, edge_hz: float, added: int) -> np.ndarray:
+    """(T, ...) smoothed, with `added` frames before and behind: the motion goes on point-symmetrically beyond its ends.
+
+    They stay, so that the spline's ends, where noise has the most weight, lie outside of the motion.
+    """
     if not 0 < edge_hz < rate_hz / 2:
         raise ValueError(f"low_pass_hz={edge_hz} must lie between 0 and half the frame rate, {rate_hz / 2}")
     sections = butter(4, edge_hz, fs=rate_hz, output="sos")
-    return sosfiltfilt(sections, values, axis=0, padlen=min(len(values) - 1, 15))
+    longer = np.concatenate([2 * values[:1] - values[added:0:-1], values, 2 * values[-1:] - values[-2 : -2 - added : -1]])
+    return sosfiltfilt(sections, longer, axis=0, padlen=0)
