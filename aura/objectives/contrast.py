@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,6 +45,7 @@ def contrast(
     directions: Literal["mean", "sum"] = "mean",
     label_smoothing: float = 0.0,
     lean: bool = False,
+    gathered: Callable[[Tensor], Tensor] = gather,
 ) -> Contrast:
     """Symmetric InfoNCE (van den Oord et al. 2018, Radford et al. 2021) or sigmoid loss (Zhai et al. 2023, eq. 1).
 
@@ -60,7 +62,8 @@ def contrast(
     Each rank computes its rows against all columns. The losses of all ranks add up to the whole batch's, and so do their
     gradients: an average over ranks, as DDP makes it, wants the factor R once. It is in the training step, not in here.
 
-    `lean`: the same value and gradient without ever holding the matrix of logits (see `lean.py`).
+    `lean`: the same value and gradient without ever holding the matrix of logits (see `lean.py`). `gathered`: `once()`
+    where the same a or b stands in several pairs.
     Everything is float32 (float64 if given), outside of autocast.
     """
     with torch.autocast(a.device.type, enabled=False):
@@ -71,8 +74,8 @@ def contrast(
         mine, everyone = both.nonzero()[:, 0], all_both.nonzero()[:, 0]
         count = len(everyone)
         # Every collective is called on every rank, whatever its rows lack: only then do ranks decide, by a global count.
-        columns = gather(b)
-        columns_a = a if lean or loss == "sigmoid" else gather(a)  # only the plain InfoNCE has a second matrix
+        columns = gathered(b)
+        columns_a = a if lean or loss == "sigmoid" else gathered(a)  # only the plain InfoNCE has a second matrix
         x, y = a.index_select(0, mine), columns.index_select(0, everyone)
         counted = torch.tensor(count, device=a.device)
         if count < 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,6 +29,18 @@ def gather(x: Tensor) -> Tensor:
     if x.is_floating_point() and x.requires_grad and torch.is_grad_enabled():
         return _Gather.apply(x)  # pyright: ignore[reportReturnType]
     return _gather(x.detach())
+
+
+def once() -> Callable[[Tensor], Tensor]:
+    """`gather` that gathers a tensor once, however often it is asked for: an embedding stands in several pairs."""
+    known: dict[int, tuple[Tensor, Tensor]] = {}  # holds the tensor too, so that no other one gets its id
+
+    def gather_once(x: Tensor) -> Tensor:
+        if id(x) not in known:
+            known[id(x)] = x, gather(x)
+        return known[id(x)][1]
+
+    return gather_once
 
 
 def total_over_ranks(x: Tensor) -> Tensor:

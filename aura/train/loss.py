@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from aura.data.batch import Batch
 from aura.model import Embeddings, joined
 from aura.objectives.config import Objective
 from aura.objectives.contrast import contrast, within
-from aura.objectives.gather import total_over_ranks, world
+from aura.objectives.gather import once, total_over_ranks, world
 from aura.objectives.rows import Rows
 
 
@@ -20,21 +22,22 @@ def compute_loss(output: Embeddings, batch: Batch, objective: Objective) -> tupl
     `rows/<a>:<b>`, `scale/<a>:<b>`; equal on all ranks.
     """
     windows = batch.recordings, batch.start_s.to(batch.row.device), batch.span_s.to(batch.row.device)
-    rows = {False: Rows.of(*windows), True: Rows.of(*windows, meanings(batch, objective))}
-    everyone = {with_text: keys.gather() for with_text, keys in rows.items()}
+    rows = Rows.of(*windows, meanings(batch, objective))
+    everyone, gathered = rows.gather(), once()
+    side = cache(partial(joined, output))  # the same tensors in every pair, to be gathered once
     total = output.log_scale.new_zeros(())
     parts: dict[str, Tensor] = {}
     scales = output.log_scale.exp()
     for i, (name, pair) in enumerate(objective.pairs.items()):
         a, b = name.split(":")
-        (x, has_x), (y, has_y) = joined(output, a, pair.space), joined(output, b, pair.space)
+        (x, has_x), (y, has_y) = side(a, pair.space), side(b, pair.space)
         with_text = "text" in (a, b)
         result = contrast(
             x,
             y,
             has_x & has_y,
-            rows[with_text],
-            everyone[with_text],
+            rows,
+            everyone,
             scales[i : i + 1],
             bias=output.bias[i : i + 1],
             loss=objective.loss,
@@ -42,6 +45,7 @@ def compute_loss(output: Embeddings, batch: Batch, objective: Objective) -> tupl
             directions=objective.directions,
             label_smoothing=pair.label_smoothing,
             lean=objective.lean,
+            gathered=gathered,
         )
         total = total + pair.weight * result.loss
         share = result.count / world()[1]  # equal on all ranks: the sum over ranks gives it back
