@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.csv as pa_csv
 
 from aura.body import kinematics as kin
 
@@ -179,11 +179,11 @@ def _numbers(body: bytes, count: int, first_line: int) -> tuple[np.ndarray, tupl
     if not len(lines):
         raise ValueError("it has no frames")
     options = {
-        "read_options": pa.csv.ReadOptions(use_threads=False, column_names=["x"], block_size=1 << 22),
-        "convert_options": pa.csv.ConvertOptions(column_types={"x": pa.float64()}, null_values=[]),
+        "read_options": pa_csv.ReadOptions(use_threads=False, column_names=["x"], block_size=1 << 22),
+        "convert_options": pa_csv.ConvertOptions(column_types={"x": pa.float64()}, null_values=[]),
     }
     try:
-        column = pa.csv.read_csv(pa.py_buffer(body.translate(_WHITE)), **options)["x"].to_numpy()
+        column = pa_csv.read_csv(pa.py_buffer(body.translate(_WHITE)), **options)["x"].to_numpy()
     except pa.ArrowInvalid as error:
         for number, line in enumerate(body.split(b"\n"), first_line):
             for word in line.split():

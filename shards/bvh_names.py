@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ def _table(trunk: str, sides: str) -> dict[str, str]:
 
 _LEG_ARM = "collar=*Shoulder shoulder=*Arm elbow=*ForeArm wrist=*Hand hip=*UpLeg knee=*Leg ankle=*Foot"
 # Skeleton of the library, and a table of names. A file is of the first table of which it has every name; names are
-# compared without case, blanks and underscores, and without a prefix up to a colon or that all names have.
+# compared without case, blanks and underscores, and without a prefix up to a colon, or up to an underscore where all names have it.
 TABLES: tuple[tuple[str, dict[str, str]], ...] = (
     (  # the CMU database by cgspeed, for MotionBuilder
         "cmu21",
@@ -138,7 +137,9 @@ def _places(
         carried = [len(sure & _ancestors(i, parents)) for i in found]
         best = [i for i, count in zip(found, carried) if count == max(carried)]
         if len(best) > 1:
-            raise ValueError(f"several joints may be {joint}: {', '.join(paths[i] for i in best)}; give paths (--joints)")
+            raise ValueError(
+                f"several joints may be {joint}: {', '.join(paths[i] for i in best)}; give paths (--joints)"
+            )
         chosen[joint] = best[0]
     return chosen
 
@@ -166,8 +167,8 @@ def _in_place(found: Mapping[str, int], parents: Sequence[int]) -> dict:
 
 def _plain(names: Sequence[str]) -> list[str]:
     bare = [name.rsplit(":", 1)[-1] for name in names]
-    prefix = os.path.commonprefix(bare)
-    cut = prefix.rfind("_") + 1 if len(bare) > 1 else 0
+    prefixes = {name[: name.find("_") + 1] for name in bare}
+    cut = len(prefixes.pop()) if len(prefixes) == 1 else 0
     return [_plain_one(name[cut:]) for name in bare]
 
 
