@@ -47,8 +47,9 @@ def test_the_run_that_nothing_stopped(unbroken):
     assert (unbroken / "checkpoints" / "latest").read_text() == "step_00000012\n"
 
 
-def kill_and_go_on(processes, run_dir, unbroken, moments, chance=False):
-    """Kills a run at each moment in turn: after a step, or inside the writing of a checkpoint; then lets it finish.
+def assert_goes_on_when_killed(processes, run_dir, unbroken, moments, chance=False):
+    """Kills a run at each moment in turn: after a step, or inside the writing of a checkpoint; then lets it finish, and
+    compares its metrics, checkpoint and files with those of the run that nothing stopped.
 
     With `chance` it may be over before a moment comes.
     """
@@ -78,7 +79,7 @@ def kill_and_go_on(processes, run_dir, unbroken, moments, chance=False):
 
 def test_killed_runs_go_on(processes, unbroken, tmp_path):
     """In warm-up, between checkpoints, while the files of one, its name and `latest` are written."""
-    kill_and_go_on(processes, tmp_path / "run", unbroken, [2, "fsync:4", 4, "rename:1", "replace:3", 11])
+    assert_goes_on_when_killed(processes, tmp_path / "run", unbroken, [2, "fsync:4", 4, "rename:1", "replace:3", 11])
 
 
 @pytest.mark.slow
@@ -90,7 +91,7 @@ def test_runs_killed_at_random_go_on(processes, unbroken, tmp_path, seed):
         moments += draw.choice(
             [[step], [f"{draw.choice(['fsync', 'rename', 'replace', 'rmtree'])}:1"], [f"fsync:{draw.randint(1, 14)}"]]
         )
-    kill_and_go_on(processes, tmp_path / "run", unbroken, moments, chance=True)
+    assert_goes_on_when_killed(processes, tmp_path / "run", unbroken, moments, chance=True)
 
 
 def test_a_signal_ends_the_step_saves_and_exits_75(processes, unbroken, tmp_path):
