@@ -40,6 +40,7 @@ UNITS = {"metres": 1.0, "CMU units": 0.0254 / 0.45, "inches": 0.0254, "centimetr
 USUAL_M, HEIGHTS_M = 1.65, (0.5, 2.5)
 HEAD_AND_FEET = 1.16  # height of a body over the sum of its leg, trunk and neck: feet and the head above its joint
 TABLE = "texts.csv"
+PER_PART = 8
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,7 @@ def run(
             card=card(dataset, known, licence, settings, recordings, unused),
             # As JSON gives it back: a resumed conversion compares.
             arguments=json.loads(json.dumps(arguments)),
+            per_part=PER_PART,
             **how,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -42,6 +42,7 @@ def convert(
     arguments: dict | None = None,
     version: str = "1",
     shard_bytes: int = SHARD_BYTES,
+    per_part: int = 1,
 ) -> dict:
     """Converts recordings to a folder of shards and gives its manifest.
 
@@ -50,6 +51,8 @@ def convert(
                   a partial of one, since workers run it
     arguments     what decides the result, for the manifest: neither workers nor resume, and no path of this machine
     version       of the converter: a resumed conversion must have the same name, version and arguments
+    per_part      recordings that are written to disk together, by one worker. Each part is flushed to disk four times,
+                  some 0.1 s: more than one where recordings are many and small; a constant of the converter
 
     The bytes of the folder are the same at any number of workers. Raises ShardError, naming the recording, where a
     recording fails: finished recordings stay in OUT/.parts, and `resume` goes on from them.
@@ -64,20 +67,23 @@ def convert(
         shutil.rmtree(out / PARTS, ignore_errors=True)  # left by a stop just before the end
     folder, lock = open_parts(out, job, resume=resume)
     try:
-        todo = [r for r, i in zip(recordings, ids) if not part_path(folder, i).exists()]
-        with tqdm(total=len(ids), initial=len(ids) - len(todo), desc=name, unit="recording") as bar:
+        parts = [list(recordings[i : i + per_part]) for i in range(0, len(ids), per_part)]
+        todo = [part for part in parts if not part_path(folder, _part_id(part)).exists()]
+        done = len(ids) - sum(map(len, todo))
+        wanted = [_part_id(part) for part in parts]
+        with tqdm(total=len(ids), initial=done, desc=name, unit="recording") as bar:
             if workers <= 1:
-                for recording in todo:
-                    _convert_one(samples_of, folder, recording)
-                    bar.update()
-                _drop_strangers(folder, ids)
+                for part in todo:
+                    _convert_part(samples_of, folder, part)
+                    bar.update(len(part))
+                _drop_strangers(folder, wanted)
                 manifest = assemble(out, job, card=card, shard_bytes=shard_bytes)
             else:
                 # Not fork: the parent may hold threads (of torch, of BLAS) that a forked child would wait for.
                 context = multiprocessing.get_context("spawn")
                 with ProcessPoolExecutor(workers, mp_context=context) as pool:
                     _convert_all(pool, samples_of, folder, todo, bar)
-                    _drop_strangers(folder, ids)
+                    _drop_strangers(folder, wanted)
                     manifest = assemble(out, job, card=card, shard_bytes=shard_bytes, parallel=pool.map)
     finally:
         lock.close()
@@ -93,12 +99,17 @@ def recording_id(recording: Any) -> str:
     return found
 
 
-def _convert_all(pool: ProcessPoolExecutor, samples_of: SamplesOf, folder: Path, todo: list, bar: tqdm) -> None:
-    futures = {pool.submit(_convert_one, samples_of, folder, recording): recording for recording in todo}
+def _part_id(part: Sequence[Any]) -> str:
+    """What a part is called: its only recording, or all of them."""
+    return " ".join(recording_id(recording) for recording in part)
+
+
+def _convert_all(pool: ProcessPoolExecutor, samples_of: SamplesOf, folder: Path, todo: list[list], bar: tqdm) -> None:
+    futures = {pool.submit(_convert_part, samples_of, folder, part): part for part in todo}
     try:
         for future in as_completed(futures):
             future.result()
-            bar.update()
+            bar.update(len(futures[future]))
     except BrokenProcessPool as error:
         raise ShardError(
             "a worker died, most likely for want of memory; use fewer workers, and resume to keep what is done"
@@ -108,16 +119,25 @@ def _convert_all(pool: ProcessPoolExecutor, samples_of: SamplesOf, folder: Path,
             future.cancel()
 
 
-def _convert_one(samples_of: SamplesOf, folder: Path, recording: Any) -> None:
+def _convert_part(samples_of: SamplesOf, folder: Path, part: list) -> None:
     try:
-        write_part(folder, recording_id(recording), samples_of(recording))
+        write_part(folder, _part_id(part), (item for recording in part for item in _items(samples_of, recording)))
+    except (OSError, ShardError):
+        raise
+    except Exception as error:  # a sample that breaks the format
+        raise ShardError(f"recording {_part_id(part)!r}: {type(error).__name__}: {error}") from error
+
+
+def _items(samples_of: SamplesOf, recording: Any) -> Iterator[tuple[str, Sample] | Dropped]:
+    try:
+        yield from samples_of(recording)
     except OSError:
         raise  # a full disk or an unreadable file says where itself
     except Exception as error:
         raise ShardError(f"recording {recording_id(recording)!r}: {type(error).__name__}: {error}") from error
 
 
-def _drop_strangers(folder: Path, ids: list[str]) -> None:
+def _drop_strangers(folder: Path, ids: Sequence[str]) -> None:
     """Removes parts of recordings that this conversion does not have: those of a resumed job with another source."""
     wanted = {part_path(folder, i).name for i in ids} | {"job.json"}
     for path in folder.glob("*.json"):
