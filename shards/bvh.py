@@ -33,27 +33,14 @@ from shards.archives import SourceFile, files
 from shards.bvh_file import Bvh, kinematics, read_bvh, rest
 from shards.bvh_names import match_joints
 from shards.common import convert, parser
-from shards.mocap import Motion, Settings, add_options, recording_name, samples, settings_of, splits_asked
+from shards.mocap import Motion, Settings, recording_name, samples
+from shards.mocap_job import TABLE, Known, add_options, card, settings_of, splits_asked
 from shards.tables import Facts, Table, assign, read_tables
 
 UNITS = {"metres": 1.0, "CMU units": 0.0254 / 0.45, "inches": 0.0254, "centimetres": 0.01, "millimetres": 0.001}
 USUAL_M, HEIGHTS_M = 1.65, (0.5, 2.5)
 HEAD_AND_FEET = 1.16  # height of a body over the sum of its leg, trunk and neck: feet and the head above its joint
-TABLE = "texts.csv"
 PER_PART = 8
-
-
-@dataclass(frozen=True)
-class Known:
-    """A data set that is known: what its card says, and its tables where they lie as seen from the source."""
-
-    title: str
-    source: str
-    licence: str
-    citation: str
-    notes: str = ""
-    tables: tuple[str, ...] = (TABLE,)
-    together: tuple[tuple[str, ...], ...] = ()
 
 
 KNOWN = {
@@ -67,7 +54,7 @@ KNOWN = {
         "The conversions lack the thorax: head, neck and arms are some 12 cm too low. Clips of `seq8` have one generic body"
         " for all subjects. The two partners of the salsa (subjects 60 and 61) are in one split.",
         (TABLE, "exercise6_segments.csv", "../more_mocap/cmu_bvh_trials.csv"),
-        (("60", "61"),),
+        together=(("60", "61"),),
     ),
     "bandai_namco": Known(
         "Bandai Namco Research Motion dataset (part)",
@@ -230,8 +217,8 @@ def run(
     licence: str = "",
     tables: list[Path] | None = None,
     subjects: dict[str, list[str]] | None = None,
-    settings: Settings = Settings(),  # noqa: B008 (it is frozen)
-    reading: Reading = Reading(),
+    settings: Settings | None = None,
+    reading: Reading | None = None,
     limit: int | None = None,
     **how,
 ) -> dict:
@@ -239,8 +226,9 @@ def run(
 
     tables   CSV files of texts and people; None: those that lie beside the files
     """
+    settings, reading = settings or Settings(), reading or Reading()
     dataset = dataset or source.resolve().name.partition(".")[0]
-    known = KNOWN.get(dataset, Known(dataset, "", "", ""))
+    known = KNOWN.get(dataset, Known(dataset, dataset, "", ""))
     licence = licence or known.licence
     if not licence:
         raise ShardError(f"{dataset}: say under which terms these recordings may be used (--licence TEXT)")
@@ -264,40 +252,20 @@ def run(
             recordings[:limit],
             partial(samples_of, dataset=dataset, licence=licence, settings=settings, reading=reading),
             out,
-            card=card(dataset, known, licence, settings, recordings, unused),
+            card=card(
+                known,
+                licence,
+                settings,
+                [r.facts for r in recordings],
+                "BVH files",
+                "Sensors keep the place on their segment that they have in a standing pose, x along the bone, y forward.",
+                unused,
+            ),
             # As JSON gives it back: a resumed conversion compares.
             arguments=json.loads(json.dumps(arguments)),
             per_part=PER_PART,
             **how,
         )
-
-
-def card(
-    dataset: str, known: Known, licence: str, settings: Settings, recordings: list[Recording], unused: list[str]
-) -> str:
-    """The converter's part of the card."""
-    people = any(r.facts.subject for r in recordings)
-    by = (
-        "by subject (and whoever was recorded together); recordings whose subject is not known train, and anybody may be"
-        " in them"
-        if people
-        else "by recording: subjects are not known, so the same people may be in several splits"
-    )
-    lines = [
-        f"# {known.title}",
-        f"Motion capture of BVH files as `mocap` (z up), virtual IMUs ({', '.join(settings.placements)}; `virtual: true`,"
-        f" ideal, motion smoothed at {settings.low_pass_hz:g} Hz), their orientation, 2D poses of virtual cameras, and text."
-        " Written by `shards/bvh.py` of aura.",
-        f"Source: {known.source or dataset}. Licence: {licence}.",
-        known.citation,
-        f"Splits: {by}.",
-        "Sensors keep their place on the segment that they have in a standing pose, x along the bone, y forward.",
-        known.notes,
-        f"Rows of the tables about files that are not there: {len(unused)} ({', '.join(unused[:3])} ...)."
-        if unused
-        else "",
-    ]
-    return "\n\n".join(line for line in lines if line)
 
 
 def main() -> None:

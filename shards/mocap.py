@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
 import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from aura.body import kinematics as kin
 from aura.body.cameras import Camera, look_at, project
-from aura.body.placements import placement_id
 from aura.body.skeletons import Skeleton, skeleton
 from aura.body.virtual_imu import from_joints, from_segments, virtual_imu
 from aura.data.resample import resample
 from aura.data.sample import Sample
-from aura.data.writer import Dropped, ShardError
+from aura.data.writer import Dropped
 from shards.tables import Facts
 
 PLACEMENTS = (
@@ -93,11 +89,14 @@ def samples(
             yield piece
             continue
         seconds = len(piece.positions) / piece.rate_hz
-        if seconds < settings.min_s:
-            yield Dropped(f"piece shorter than {settings.min_s:g} s between faults", seconds)
-        else:
+        if seconds < settings.min_s or len(piece.positions) < 6:
+            yield Dropped(f"clip or piece between faults shorter than {settings.min_s:g} s or 6 frames", seconds)
+            continue
+        try:
             for sample in _cut(piece, begin / motion.rate_hz, dataset, recording, facts, licence, settings):
                 yield facts.split, sample
+        except ValueError as error:
+            yield Dropped(f"{recording}: {error}", seconds)
 
 
 def mend(motion: Motion) -> Iterator[tuple[int, Motion | Dropped]]:
@@ -275,54 +274,6 @@ def viewpoints(joints: np.ndarray, key: str, settings: Settings) -> list[Camera]
         eye = middle + distance * np.array(toward)
         cameras.append(look_at(eye, middle, width=PIXELS, height=PIXELS, fov_deg=FOV_DEG))
     return cameras
-
-
-def add_options(p: argparse.ArgumentParser) -> None:
-    """Options of every converter of mocap, beside those of `shards.common.parser`."""
-    p.add_argument(
-        "--placements", help=f"virtual sensors, such as left_wrist,right_thigh (default: {', '.join(PLACEMENTS)})"
-    )
-    p.add_argument(
-        "--cameras", default="1", help="number of random cameras, or a YAML list of {eye, target, width, ...}"
-    )
-    p.add_argument("--seed", type=int, default=0, help="of the random cameras")
-    p.add_argument("--texts", type=Path, action="append", help="CSV table of texts and people; several add up")
-    p.add_argument("--licence", help="under which terms the recordings may be used")
-    p.add_argument("--dataset", help="name of the data set (default: the name of the source)")
-    p.add_argument(
-        "--val-subjects", default="", help="subjects of the val split, such as 3,7 (default: a tenth, by subject)"
-    )
-    p.add_argument("--test-subjects", default="", help="subjects of the test split")
-
-
-def settings_of(args: argparse.Namespace) -> Settings:
-    """The settings that the options give. ShardError, naming the option, for what cannot be."""
-    names = PLACEMENTS
-    if args.placements:
-        names = tuple(name.strip().replace("_", " ") for name in args.placements.split(",") if name.strip())
-        try:
-            for name in names:
-                placement_id(name)
-        except ValueError as error:
-            raise ShardError(f"--placements: {error}") from error
-    if args.cameras.isdigit():
-        return Settings(placements=names, cameras=int(args.cameras), seed=args.seed)
-    try:
-        cameras = yaml.safe_load(Path(args.cameras).read_text())
-        for camera in cameras:
-            look_at(**camera)
-    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise ShardError(
-            f"--cameras {args.cameras}: give a number, or a YAML file with a list of cameras, each"
-            f" {{eye: [x, y, z], target: [x, y, z], width: 640, height: 480, fov_deg: 50}}: {error}"
-        ) from error
-    return Settings(placements=names, cameras=tuple(cameras), seed=args.seed)
-
-
-def splits_asked(args: argparse.Namespace) -> dict[str, list[str]]:
-    """Split -> subjects, of the options."""
-    asked = {"val": args.val_subjects, "test": args.test_subjects}
-    return {split: [s.strip() for s in given.split(",") if s.strip()] for split, given in asked.items() if given}
 
 
 def recording_name(path: str) -> str:
