@@ -257,7 +257,10 @@ def _read_parts(folder: Path) -> tuple[list[dict], dict[str, dict]]:
                 " ids must be unique in the folder"
             )
     if not rows:
-        raise ShardError("no samples: the source gave none, so there is nothing to write")
+        why = "; ".join(f"{reason} ({total['count']})" for reason, total in list(dropped.items())[:3])
+        raise ShardError(
+            f"no samples: {f'all was dropped: {why}' if why else 'the source gave none, nothing to write'}"
+        )
     return rows, dropped
 
 
