@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import accumulate
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,12 +17,12 @@ from aura.data.batch import Batch, Stream
 from aura.data.storage import StorageError
 
 ALIGNED = 64
-Layout = list[tuple[str, torch.dtype, tuple[int, ...], int]]
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass
 class Part:
-    """What one process read of one step. It travels between processes with all its tensors in one block.
+    """What one process read of one step. It travels between processes with the tensors of `allocate` in their block.
 
     places      places of its rows in the rank's batch, ascending
     tensors     of these rows, by name (see `flatten`); none where there are no rows
@@ -28,7 +30,6 @@ class Part:
     skips       (stream, source, rows) that a stream passed over beside the plain order
     bad         (source, sample, message) of samples that were passed over
     error       what ended the reading
-    block       in a reading process: the tensors in shared memory
     """
 
     places: list[int]
@@ -37,53 +38,52 @@ class Part:
     skips: list[tuple[int, int, int]] = field(default_factory=list)
     bad: list[tuple[int, int, str]] = field(default_factory=list)
     error: Exception | None = None
-    block: tuple[Tensor, Layout] | None = None
-
-    def fill(self, batch: Batch) -> None:
-        """Puts a batch into the part. StorageError where there is no shared memory for it."""
-        self.tensors, self.lists = flatten(batch)
-        if get_worker_info() is not None:
-            # Here: a thread of torch would find that out as it pickles, and drop the part, for which the run would wait.
-            self.block, self.tensors = pack(self.tensors), {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "tensors": {}}
+        # Tensors by themselves would cost a shared file each; the few that are not in the block go as plain bytes.
+        inside = {name: tensor for name, tensor in self.tensors.items() if tensor.is_shared()}
+        block = next((torch.empty(0, dtype=torch.uint8).set_(t.untyped_storage()) for t in inside.values()), None)
+        packed = {
+            name: (tensor.dtype, tuple(tensor.shape), tensor.storage_offset() * tensor.itemsize)
+            if name in inside
+            else tensor.numpy()
+            for name, tensor in self.tensors.items()
+        }
+        return {**self.__dict__, "tensors": packed, "block": block}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if self.block is not None:
-            self.tensors, self.block = unpack(*self.block), None
+        block = state.pop("block")
+        tensors = {
+            name: view(block, *packed) if isinstance(packed, tuple) else torch.from_numpy(packed)
+            for name, packed in state.pop("tensors").items()
+        }
+        self.__dict__.update(state, tensors=tensors)
 
 
-def pack(tensors: dict[str, Tensor]) -> tuple[Tensor, Layout]:
-    """One block of shared memory, and where each tensor is in it. Each tensor alone would cost a shared file of its own.
+def allocate(shapes: Mapping[Name, tuple[torch.dtype, tuple[int, ...]]]) -> dict[Name, Tensor]:
+    """Tensors of any content, by name, in one block of memory; in a reading process of shared memory.
 
-    Raises StorageError where there is not enough of it.
+    One block, because memory of one size is used again for the next batch. Raises StorageError where there is not enough.
     """
-    layout: Layout = []
-    end = 0
-    for name, tensor in tensors.items():
-        layout.append((name, tensor.dtype, tuple(tensor.shape), end))
-        end += -(-tensor.nbytes // ALIGNED) * ALIGNED
-    try:
-        block = torch.empty(0, dtype=torch.uint8).set_(torch.UntypedStorage._new_shared(end))
-    except RuntimeError as error:
-        raise StorageError(
-            f"no shared memory for {end / 1e6:.1f} MB of a batch ({error}): /dev/shm is full or too small; make it larger"
-            " (containers: --shm-size), or lower data.workers (0: read in the main process)"
-        ) from error
-    for name, tensor in unpack(block, layout).items():
-        tensor.copy_(tensors[name])
-    return block, layout
+    sizes = [math.prod(shape) * dtype.itemsize for dtype, shape in shapes.values()]
+    starts = [0, *accumulate(-(-size // ALIGNED) * ALIGNED for size in sizes)]
+    block = torch.empty(0, dtype=torch.uint8)
+    if get_worker_info() is None or not shapes:
+        block = torch.empty(starts[-1], dtype=torch.uint8)
+    else:
+        try:
+            block.set_(torch.UntypedStorage._new_shared(starts[-1]))
+        except RuntimeError as error:
+            raise StorageError(
+                f"no shared memory for {starts[-1] / 1e6:.1f} MB of a batch ({error}): /dev/shm is full or too small; make"
+                " it larger (containers: --shm-size), or lower data.workers (0: read in the main process)"
+            ) from error
+    return {name: view(block, *wanted, start) for (name, wanted), start in zip(shapes.items(), starts)}
 
 
-def unpack(block: Tensor, layout: Layout) -> dict[str, Tensor]:
-    """Views of the block, by name."""
-    out = {}
-    for name, dtype, shape, start in layout:
-        size = torch.Size(shape).numel() * dtype.itemsize
-        out[name] = block[start : start + size].view(dtype).reshape(shape)
-    return out
+def view(block: Tensor, dtype: torch.dtype, shape: tuple[int, ...], start: int) -> Tensor:
+    """A tensor that begins at a byte of a block."""
+    return block[start : start + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
 
 
 def flatten(batch: Batch) -> tuple[dict[str, Tensor], dict[str, list]]:
@@ -127,14 +127,13 @@ def join(parts: Sequence[Part], rows: int) -> Batch:
     """The batch of `rows` rows whose places the parts share."""
     if len(parts) == 1:
         return unflatten(parts[0].tensors, parts[0].lists)
-    tensors: dict[str, Tensor] = {}
+    first = next(part.tensors for part in parts if part.tensors)
+    tensors = allocate({name: (tensor.dtype, (rows, *tensor.shape[1:])) for name, tensor in first.items()})
     lists: dict[str, list] = {}
     for part in parts:
         places = torch.tensor(part.places, dtype=torch.int64)
         for name, tensor in part.tensors.items():
-            if name not in tensors:
-                tensors[name] = tensor.new_empty((rows, *tensor.shape[1:]))
-            tensors[name][places] = tensor
+            tensors[name].index_copy_(0, places, tensor)
         for name, values in part.lists.items():
             column = lists.setdefault(name, [None] * rows)
             for place, value in zip(part.places, values):

@@ -5,35 +5,24 @@ Both read in processes of their own (`data.workers`, 0: here) and give the same 
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import logging
-import multiprocessing
-import signal
-import traceback
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from aura.data.batch import Batch
 from aura.data.config import DataConfig, Input, Source
 from aura.data.cut import evaluation_count
-from aura.data.handover import Part, join, unflatten
+from aura.data.handover import Part, flatten, join, unflatten
 from aura.data.index import BadSample, Split, open_split
 from aura.data.order import Order, check_ranks, even_subset, fitting_workers, owned_rows, passes
-from aura.data.storage import StorageError
-from aura.data.windows import Cutter, RowData, Tokenize, row_key
-from aura.data.writer import ShardError
+from aura.data.processes import ReadError, iterate
+from aura.data.windows import Cutter, Rooms, RowData, Tokenize, row_key
 
 log = logging.getLogger(__name__)
-
-
-class ReadError(RuntimeError):
-    """Reading cannot go on, or not begin as asked; the message names the place and the remedy."""
 
 
 class TrainReader:
@@ -109,12 +98,19 @@ class TrainReader:
             sources = self.order.step_sources(step, self.batch)
             places = [(row, row % self.order.streams, int(sources[row - step * self.batch])) for row in rows]
             if places:
-                data = (self._row(*place, counters, part, known_bad) for place in places)
-                part.fill(self.cutter.stack_from(data, len(places)))
+                makers = (partial(self._row, *place, counters, part, known_bad) for place in places)
+                part.tensors, part.lists = flatten(self.cutter.fill(len(places), makers))
             yield part
 
     def _row(
-        self, row: int, stream: int, source: int, counters: np.ndarray, part: Part, known_bad: set[tuple[int, int]]
+        self,
+        row: int,
+        stream: int,
+        source: int,
+        counters: np.ndarray,
+        part: Part,
+        known_bad: set[tuple[int, int]],
+        out: Rooms,
     ) -> RowData:
         """The next good row of a stream; what it passes over is noted in the part."""
         while True:
@@ -123,7 +119,7 @@ class TrainReader:
                 try:
                     record = self.sources[source].record(at.sample)
                     key = row_key(self.seed, source, at.number, record.entry["key"], at.window)
-                    made = self.cutter.training_row(record, row, key)
+                    made = self.cutter.training_row(record, row, key, out)
                     counters[stream, source] += 1
                     return made
                 except BadSample as error:
@@ -197,14 +193,14 @@ class EvalReader:
         for number in range(worker, self.batches, workers):
             part = Part(list(range(self.batch)))
             windows = mine[number * self.batch : (number + 1) * self.batch]
-            rows = (self._row(*window, part) for window in windows)
-            fillers = (self.cutter.filler() for _ in range(self.batch - len(windows)))
-            part.fill(self.cutter.stack_from(itertools.chain(rows, fillers), self.batch))
+            rows = [partial(self._row, *window, part) for window in windows]
+            fillers = [lambda _: self.cutter.filler()] * (self.batch - len(windows))
+            part.tensors, part.lists = flatten(self.cutter.fill(self.batch, rows + fillers))
             yield part
 
-    def _row(self, number: int, source: int, sample: int, window: int, part: Part) -> RowData:
+    def _row(self, number: int, source: int, sample: int, window: int, part: Part, out: Rooms) -> RowData:
         try:
-            return self.cutter.evaluation_row(self.sources[source].record(sample), number, window)
+            return self.cutter.evaluation_row(self.sources[source].record(sample), number, window, out)
         except BadSample as error:
             part.bad.append((source, sample, str(error)))
             return self.cutter.filler()
@@ -297,82 +293,6 @@ def _embedding_shape(name: str, settings: Input, sources: list[Split]) -> tuple[
 
 def shard_hashes(sources: list[Split]) -> dict[str, str]:
     return {f"{split.folder}:{split.name}": split.digest for split in sources}
-
-
-def iterate(parts: Callable[[int, int], Iterator[Part]], workers: int) -> Iterator[Part]:
-    """Parts of `workers` processes in turn: of process 0, 1, ..., and again. Errors of a process are raised here."""
-    if workers == 0:
-        yield from parts(0, 1)
-        return
-    loader = DataLoader(
-        _Parts(parts),
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=2,
-        worker_init_fn=_start_worker,
-        generator=torch.Generator(),  # it draws a seed: not from the random state of the training
-    )
-    before = set(multiprocessing.active_children())
-    running = iter(loader)
-    READING.update(set(multiprocessing.active_children()) - before)
-    try:
-        for part in running:
-            if part.error is not None:
-                raise part.error
-            yield part
-    except RuntimeError as error:
-        if "exited unexpectedly" not in str(error) and "killed by signal" not in str(error):
-            raise
-        raise ReadError(
-            f"a reading process died, most likely for want of memory ({error}); lower data.workers"
-        ) from error
-    finally:
-        del running  # ends the processes now, not when the last traceback of an error is gone
-
-
-class _Parts(IterableDataset):
-    """What a reading process runs."""
-
-    def __init__(self, parts: Callable[[int, int], Iterator[Part]]) -> None:
-        self.parts = parts
-
-    def __iter__(self) -> Iterator[Part]:
-        info = get_worker_info()
-        assert info is not None
-        try:
-            yield from self.parts(info.id, info.num_workers)
-        except Exception as error:
-            # Sent as it is: raised here, it would reach the run as a wall of this process's traceback.
-            part = Part([], error=_portable(error))
-            while True:
-                yield part
-
-
-def _portable(error: Exception) -> Exception:
-    """An error that survives pickling."""
-    known = (ReadError, ShardError, StorageError, BadSample)
-    if isinstance(error, known):
-        return type(error)(str(error))
-    return ReadError(f"{type(error).__name__} while reading: {error}\n{''.join(traceback.format_exception(error))}")
-
-
-READING: weakref.WeakSet[Any] = weakref.WeakSet()  # processes that read
-
-
-@atexit.register
-def _end_reading() -> None:
-    """At an end by an error the interpreter would wait for ever: it ends its children by a signal that they ignore."""
-    if READING:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would report these ends as faults
-    for process in READING:
-        if process.is_alive():
-            process.kill()
-
-
-def _start_worker(worker: int) -> None:
-    """Signals are the trainer's: it saves and ends; a reader that died of them first would take the step with it."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _note_bad(bad: dict[tuple[int, int], str], part: Part, sources: list[Split], limit: int) -> None:

@@ -7,7 +7,8 @@ A window is the same seconds of every stream. All random choices about a row com
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -16,11 +17,13 @@ from torch import Tensor
 from aura.data.batch import Batch, Stream
 from aura.data.config import Input, Window
 from aura.data.cut import Cut, evaluation_cut, training_cut
+from aura.data.handover import allocate
 from aura.data.index import BadSample, Record
 from aura.data.order import hash64
-from aura.data.streams import BLANKS, READERS, Options
+from aura.data.streams import BLANKS, READERS, Fields, Options
 
 Tokenize = Callable[[list[str]], Tensor]
+Rooms = dict[str, Fields]  # where a row is written: by stream, the fields without the batch dimension
 
 
 @dataclass
@@ -56,31 +59,38 @@ class Cutter:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     training: bool = False
 
-    def training_row(self, record: Record, number: int, key: int) -> RowData:
+    def training_row(self, record: Record, number: int, key: int, out: Rooms | None = None) -> RowData:
         """A random window, with the draws of its augmentation; `key` seeds all its choices. BadSample as `Record`."""
         cut = training_cut(self.window, float(record.entry["duration_s"]), key)
-        return self._row(record, number, cut, key)
+        return self._row(record, number, cut, key, out or {})
 
-    def evaluation_row(self, record: Record, number: int, window: int) -> RowData:
+    def evaluation_row(self, record: Record, number: int, window: int, out: Rooms | None = None) -> RowData:
         """The window-th window of a record, without any random choice."""
         cut = evaluation_cut(self.window, float(record.entry["duration_s"]), window)
-        return self._row(record, number, cut, None)
+        return self._row(record, number, cut, None, out or {})
 
     def filler(self) -> RowData:
         """A row of weight 0 without any stream."""
         return RowData(dict.fromkeys(self.inputs), -1, weight=0.0)
 
-    def _options(self, name: str, key: int | None = None) -> Options:
-        tower, shape = self.towers.get(name, ""), self.shapes.get(name, ())
+    @cached_property
+    def _options(self) -> dict[str, Options]:
         stretched = self.window.whole or (self.training and self.window.warp > 0)
-        return Options(name, self.inputs[name], self.window.min_cover, tower, shape, self.training, stretched, key)
+        return {
+            name: Options(name, config, self.window.min_cover, tower, shape, self.training, stretched)
+            for name, config in self.inputs.items()
+            for tower, shape in [(self.towers.get(name, ""), self.shapes.get(name, ()))]
+        }
 
-    def _row(self, record: Record, number: int, cut: Cut, key: int | None) -> RowData:
+    @cached_property
+    def _blanks(self) -> dict[str, Fields]:
+        return {n: BLANKS[config.kind](self.window.seconds, self._options[n]) for n, config in self.inputs.items()}
+
+    def _row(self, record: Record, number: int, cut: Cut, key: int | None, out: Rooms) -> RowData:
         entry, streams = record.entry, {}
-        for name, config in self.inputs.items():
-            options = self._options(name, key)
+        for name, options in self._options.items():
             try:
-                streams[name] = READERS[config.kind](record, cut, options)
+                streams[name] = READERS[options.config.kind](record, cut, options, key, out.get(name))
             except (KeyError, TypeError, IndexError) as error:
                 raise BadSample(f"{record.where}: {name}: {type(error).__name__}: {error}") from error
         return RowData(
@@ -97,40 +107,36 @@ class Cutter:
 
     def stack(self, rows: Collection[RowData]) -> Batch:
         """A batch of the rows, in their order. A stream that a row lacks is blank there."""
-        return self.stack_from(rows, len(rows))
+        return self.fill(len(rows), (partial(_copied, row) for row in rows))
 
-    def stack_from(self, rows: Iterable[RowData], count: int) -> Batch:
-        """As `stack`, of `count` rows that are made while they are taken.
-
-        A row is copied into the batch at once, so that the memory of one serves the next and stays in the cache.
-        """
-        blanks = {n: BLANKS[config.kind](self.window.seconds, self._options(n)) for n, config in self.inputs.items()}
-        words = {name: [""] * count for name, blank in blanks.items() if "text" in blank}
-        columns = {
-            name: {k: np.empty((count, *v.shape), v.dtype) for k, v in blank.items() if k != "text"}
-            for name, blank in blanks.items()
-        }
-        present = {name: np.zeros(count, bool) for name in blanks}
+    def fill(self, count: int, makers: Iterable[Callable[[Rooms], RowData]]) -> Batch:
+        """A batch of `count` rows, each made in its place in the batch: a maker fills the fields that it is given."""
+        tensors = self._allocate(count)
+        columns = {n: {k: tensor.numpy() for k, tensor in fields.items()} for n, fields in tensors.items()}
+        words = {name: [""] * count for name, blank in self._blanks.items() if "text" in blank}
+        present = {name: np.zeros(count, bool) for name in columns}
         made = []
-        for i, row in enumerate(rows):
+        for i, make in enumerate(makers):
+            rooms = {n: {k: column[i, ...] for k, column in fields.items()} for n, fields in columns.items()}
+            row = make(rooms)
             for name, fields in row.streams.items():
-                present[name][i] = fields is not None
-                given = blanks[name] if fields is None else fields
-                for key, column in columns[name].items():
-                    column[i] = given[key]
+                if fields is None:
+                    for key, room in rooms[name].items():
+                        room[...] = self._blanks[name][key]
+                    continue
+                present[name][i] = True
                 if name in words:
-                    words[name][i] = given["text"]
+                    words[name][i] = fields["text"]
             row.streams = {}
             made.append(row)
         streams: dict[str, Stream] = {}
-        for name, arrays in columns.items():
+        for name, fields in tensors.items():
             there = torch.from_numpy(present[name])
             if name in words and name not in self.towers:
                 streams[name] = self._text(words[name], there)
                 continue
-            tensors = {key: torch.from_numpy(values) for key, values in arrays.items()}
-            draws = {k.removeprefix("draws."): tensors.pop(k) for k in list(tensors) if k.startswith("draws.")}
-            streams[name] = Stream(present=there, draws=draws, **tensors)
+            draws = {k.removeprefix("draws."): fields.pop(k) for k in list(fields) if k.startswith("draws.")}
+            streams[name] = Stream(present=there, draws=draws, **fields)
         return Batch(
             streams=streams,
             row=torch.tensor([row.number for row in made], dtype=torch.int64),
@@ -145,11 +151,33 @@ class Cutter:
             labels=[row.labels for row in made],
         )
 
+    def _allocate(self, count: int) -> dict[str, dict[str, Tensor]]:
+        """The fields of each stream for `count` rows, with any content."""
+        shapes = {
+            (name, key): (torch.from_numpy(blank).dtype, (count, *blank.shape))
+            for name, fields in self._blanks.items()
+            for key, blank in fields.items()
+            if key != "text"
+        }
+        found: dict[str, dict[str, Tensor]] = {name: {} for name in self._blanks}
+        for (name, key), tensor in allocate(shapes).items():
+            found[name][key] = tensor
+        return found
+
     def _text(self, words: list[str], present: Tensor) -> Stream:
         if self.tokenize is None:
             raise ValueError("a stream of texts needs a tokenizer, or stored embeddings (precomputed)")
         ids = torch.where(present[:, None], self.tokenize(words), 0)
         return Stream(values=ids, present=present, valid=present[:, None].expand(ids.shape).clone())
+
+
+def _copied(row: RowData, out: Rooms) -> RowData:
+    """A row that is made already, in another place."""
+    for name, fields in row.streams.items():
+        if fields is not None:
+            for key, room in out[name].items():
+                room[...] = fields[key]
+    return replace(row)
 
 
 def row_key(seed: int, source: int, number: int, sample_id: str, window: int) -> int:

@@ -104,16 +104,41 @@ def test_slices_are_read_alone(folder, monkeypatch):
     monkeypatch.setattr(aura.data.index, "WHOLE_BYTES", 0)
     split = open_split(str(folder), "train")
     read = []
-    real = os.pread
-    monkeypatch.setattr(aura.data.storage.os, "pread", lambda h, n, o: read.append(n) or real(h, n, o))
+    real = os.preadv
+    monkeypatch.setattr(aura.data.storage.os, "preadv", lambda h, b, o: read.append(b[0].nbytes) or real(h, b, o))
     record = split.record(3)
     items = record.items("imu", 100, 200, [1])
     expected = make_sample(3).arrays["imu"]
     np.testing.assert_array_equal(items, expected[[1], 100:200])
     assert read == [100 * 6 * 4]
     np.testing.assert_array_equal(record.items("mocap", 5, 7), make_sample(3).arrays["mocap"][5:7])
-    both = record.items("imu", 0, 10, [1, 0])
-    np.testing.assert_array_equal(both, expected[[1, 0], :10])
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 20])  # read in pieces, and in one
+@pytest.mark.parametrize("remote", [False, True])
+def test_items_come_where_they_are_wanted(folder, serve, monkeypatch, limit, remote):
+    monkeypatch.setattr(aura.data.index, "WHOLE_BYTES_REMOTE" if remote else "WHOLE_BYTES", limit)
+    split = open_split(serve(folder)[0] if remote else str(folder), "train")
+    record, arrays = split.record(4), make_sample(4).arrays
+    assert split.record(4) is record  # of which the next window is read
+    for rows in ([0, 1], [1, 0], [1]):
+        expected = arrays["imu"][rows, 30:90]
+        np.testing.assert_array_equal(record.items("imu", 30, 90, rows), expected)
+        for dtype in (np.float32, np.float64):  # of another type: converted
+            batch = np.full((3, len(rows), 80, 6), np.nan, dtype)
+            given = record.items("imu", 30, 90, rows, batch[1, :, 10:70])
+            assert np.shares_memory(given, batch)
+            np.testing.assert_array_equal(given, expected)
+            assert np.isnan(batch).sum() == batch.size - expected.size
+    out = np.empty((7, 20, 3), np.float32)
+    np.testing.assert_array_equal(record.items("mocap", 3, 10, out=out), arrays["mocap"][3:10])
+    np.testing.assert_array_equal(out, arrays["mocap"][3:10])
+    with pytest.raises(BadSample, match=r"clip-0004\.mocap\.npy: holds 120 items, not 121 as KEY.json says"):
+        record.items("mocap", 100, 121)
+    with pytest.raises(
+        BadSample, match=r"clip-0004\.mocap\.npy: is \(120, 20, 3\), of which \(7, 17, 3\) cannot be taken"
+    ):
+        record.items("mocap", 3, 10, out=np.empty((7, 17, 3), np.float32))
 
 
 def test_opening_parses_no_index(folder, monkeypatch):

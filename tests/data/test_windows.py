@@ -1,13 +1,17 @@
 """Windows hold the seconds that they say, of every stream."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
+import aura.data.windows
 from aura.body.placements import PLACEMENTS
 from aura.body.skeletons import SKELETONS
 from aura.data.config import ImuInput, MocapInput, Pose2dInput, TextInput, VideoInput, Window
 from aura.data.cut import START_GRID_S, Cut, evaluation_count, evaluation_cut, training_cut
+from aura.data.handover import allocate, flatten
 from aura.data.index import BadSample, open_split
 from aura.data.windows import Cutter, row_key
 from aura.data.writer import ShardWriter
@@ -334,6 +338,60 @@ def test_no_draws_without_augmentation_and_in_evaluation(split):
     assert batch.streams["imu"].values[0, 0, :, 1].abs().max() < 1e-5
     mixed = cutter(**loud).stack([cutter(**loud).filler()])
     assert mixed.streams["imu"].draws["rotation"][0, 0].tolist() == [1, 0, 0, 0]
+
+
+LOUD = {
+    "imu": ImuInput(
+        rate_hz=100,
+        sensors=3,
+        orientation=True,
+        augment={"rotation_deg": 9, "gain": 0.1, "drop_sensor": 0.5, "acc_noise": 1},
+    ),
+    "mocap": MocapInput(rate_hz=20, skeleton="coco17", augment={"yaw_deg": 9, "scale": 0.1, "bone": 0.1, "noise": 0.1}),
+    "pose2d": Pose2dInput(rate_hz=15, augment={"drop_joint": 0.2, "offset": 0.1}),
+    "video": ALL["video"],
+    "text": ALL["text"],
+}
+
+
+@pytest.mark.parametrize("inputs", [ALL, LOUD])
+@pytest.mark.parametrize("window", [Window(seconds=2), Window(seconds=7), Window(seconds=2, whole=True, warp=0.1)])
+def test_rows_are_written_over_whatever_is_there(split, one, monkeypatch, window, inputs):
+    """A batch begins as memory of any content: no value of it is left, neither beside data nor where there are none."""
+    pose = make_sample(7, streams=("imu", "pose2d"), texts=False)
+    pose.arrays["pose2d"][::3, 4] = 0  # unknown points
+    late = make_sample(8, streams=("mocap",))
+    late.streams["mocap"]["start_s"] = 1.0
+    late.arrays["mocap"] = late.arrays["mocap"][:100]
+    late.streams["mocap"]["length"] = 100
+    records = [split.record(0), one(pose), one(late)]
+
+    def half_made(out):
+        """A bad sample in evaluation: some of its streams are there already."""
+        for fields in out.values():
+            for field in fields.values():
+                field[...] = 3
+        return made.filler()
+
+    def batch(content):
+        def allocate_with(shapes):
+            tensors = allocate(shapes)
+            for tensor in tensors.values():
+                tensor.view(torch.uint8)[...] = content
+            return tensors
+
+        monkeypatch.setattr(aura.data.windows, "allocate", allocate_with)
+        rows = [partial(made.training_row, record, i, i) for i, record in enumerate(records)]
+        return flatten(made.fill(4, [*rows, half_made]))
+
+    made = cutter(window, **inputs)
+    clean, dirty = batch(0), batch(171)
+    assert clean[1] == dirty[1]
+    for name, tensor in clean[0].items():
+        np.testing.assert_array_equal(tensor.numpy(), dirty[0][name].numpy(), err_msg=name)
+    alone = flatten(made.stack([made.training_row(record, i, i) for i, record in enumerate(records)]))[0]
+    for name, tensor in alone.items():
+        np.testing.assert_array_equal(tensor.numpy(), clean[0][name][:3].numpy(), err_msg=name)
 
 
 def test_values_that_are_not_finite_make_a_bad_sample(one):
