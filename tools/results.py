@@ -13,6 +13,7 @@ import argparse
 import json
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,23 @@ UTD = {
         "inputs.text.stored=true",
     ],
 }
+# The sensor's placement tells wrist actions from thigh actions: with it, and without.
+PLACEMENT = {"given": [], "withheld": ["towers.imu.placements=false"]}
 # Row of the table, metric of the log, what stands beside it.
 FOREST = {"imu": "0.815", "mocap": "0.852", "imu+mocap": "0.902"}
 ZERO_SHOT = ("imu", "mocap", "pose2d", "imu+mocap")
 RETRIEVAL = (("imu:mocap", "IMU finds mocap"), ("mocap:imu", "mocap finds IMU"))
 
 
-def train(seed: int) -> Path:
-    """The run of one seed, trained unless it is finished."""
-    folder = RUNS / f"utd_mhad-{seed}"
+def train(placement: str, seed: int) -> None:
+    """One run, trained unless it is finished."""
     command = [sys.executable, "recipes/pretrain.py", "--config", UTD["recipe"], *UTD["overrides"]]
-    subprocess.run([*command, f"seed={seed}", f"run_dir={folder}"], cwd=ROOT, check=True)
-    return folder
+    command += [*PLACEMENT[placement], f"seed={seed}", f"run_dir={run_dir(placement, seed)}"]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+def run_dir(placement: str, seed: int) -> Path:
+    return RUNS / f"utd_mhad-{placement}-{seed}"
 
 
 def last_evaluation(folder: Path) -> dict[str, Any]:
@@ -60,32 +66,40 @@ def interval(values: list[float]) -> str:
     return f"{np.mean(values):.3f} ± {half:.3f}"
 
 
-def tables(runs: list[Path]) -> str:
-    found = [last_evaluation(folder) for folder in runs]
-    n = found[0]["zeroshot/imu/n"]
+def tables() -> str:
+    runs = {placement: [run_dir(placement, seed) for seed in SEEDS] for placement in PLACEMENT}
+    found = {placement: [last_evaluation(folder) for folder in folders] for placement, folders in runs.items()}
+    first = found["given"][0]
     lines = [
-        f"| 27 actions by text prompt, {n:.0f} clips | accuracy | macro-F1 | random forest (supervised), accuracy | chance |",
-        "|---|---|---|---|---|",
+        f"| 27 actions by text prompt, {first['zeroshot/imu/n']:.0f} clips | placement | accuracy | macro-F1"
+        " | random forest (supervised), accuracy | chance |",
+        "|---|---|---|---|---|---|",
     ]
     for side in ZERO_SHOT:
-        both = [interval([m[f"zeroshot/{side}/{k}"] for m in found]) for k in ("accuracy", "macro_f1")]
-        chance = found[0][f"zeroshot/{side}/chance"]
-        lines.append(f"| {side} | {both[0]} | {both[1]} | {FOREST.get(side, '-')} | {chance:.3f} |")
-    pool = found[0]["retrieval/imu:mocap/pool"]
+        for placement, metrics in found.items():
+            if "imu" not in side and placement == "withheld":
+                continue
+            both = [interval([m[f"zeroshot/{side}/{k}"] for m in metrics]) for k in ("accuracy", "macro_f1")]
+            worn = placement if "imu" in side else "-"
+            chance = first[f"zeroshot/{side}/chance"]
+            lines.append(f"| {side} | {worn} | {both[0]} | {both[1]} | {FOREST.get(side, '-')} | {chance:.3f} |")
     lines += [
         "",
-        f"| retrieval, gallery of {pool:.0f} clips | R@1 | R@10 | MRR | chance R@1, R@10, MRR |",
-        "|---|---|---|---|---|",
+        f"| retrieval, gallery of {first['retrieval/imu:mocap/pool']:.0f} clips | placement | R@1 | R@10 | MRR"
+        " | chance R@1, R@10, MRR |",
+        "|---|---|---|---|---|---|",
     ]
     for pair, words in RETRIEVAL:
-        values = [interval([m[f"retrieval/{pair}/{k}"] for m in found]) for k in ("R@1", "R@10", "MRR")]
-        chance = ", ".join(f"{found[0][f'retrieval/{pair}/chance/{k}']:.3f}" for k in ("R@1", "R@10", "MRR"))
-        lines.append(f"| {words} | {' | '.join(values)} | {chance} |")
-    lines += ["", "| seed | git commit | recipe | shards (hash of the manifest) |", "|---|---|---|---|"]
-    for folder in runs:
-        made = json.loads((folder / "environment.json").read_text())
-        shards = ", ".join(digest[:12] for digest in made["shards"].values())
-        lines.append(f"| {folder.name.rpartition('-')[2]} | {made['git'][:12]} | `{UTD['recipe']}` | {shards} |")
+        chance = ", ".join(f"{first[f'retrieval/{pair}/chance/{k}']:.3f}" for k in ("R@1", "R@10", "MRR"))
+        for placement, metrics in found.items():
+            values = [interval([m[f"retrieval/{pair}/{k}"] for m in metrics]) for k in ("R@1", "R@10", "MRR")]
+            lines.append(f"| {words} | {placement} | {' | '.join(values)} | {chance} |")
+    lines += ["", "| placement | seed | git commit | recipe | shards (hash of the manifest) |", "|---|---|---|---|---|"]
+    for placement, folders in runs.items():
+        for seed, folder in zip(SEEDS, folders):
+            made = json.loads((folder / "environment.json").read_text())
+            shards = ", ".join(digest[:12] for digest in made["shards"].values())
+            lines.append(f"| {placement} | {seed} | {made['git'][:12]} | `{UTD['recipe']}` | {shards} |")
     return "\n".join(lines)
 
 
@@ -93,16 +107,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="train nothing")
     arguments = parser.parse_args()
-    runs = [RUNS / f"utd_mhad-{seed}" for seed in SEEDS]
     if not arguments.write:
-        for seed in tqdm(SEEDS, desc="seeds"):
-            train(seed)
+        for placement, seed in tqdm(list(product(PLACEMENT, SEEDS)), desc="runs"):
+            train(placement, seed)
     page = ROOT / "docs" / "results.md"
     head, begin, rest = page.read_text().partition("<!-- begin utd_mhad -->")
     _, end, tail = rest.partition("<!-- end utd_mhad -->")
     if not begin or not end:
         raise SystemExit(f"{page} lacks the marks between which the tables stand")
-    page.write_text(f"{head}{begin}\n{tables(runs)}\n{end}{tail}")
+    page.write_text(f"{head}{begin}\n{tables()}\n{end}{tail}")
     print(f"wrote {page}")
     return 0
 

@@ -39,3 +39,10 @@ def load_clip(model: str | dict[str, Any], pretrained: str | None) -> Any:
             f"towers: the open_clip model {model!r} with {pretrained or 'random'!r} weights could not be loaded ({error})."
             " Without a network, copy the file of weights here and give its path as `pretrained`"
         ) from error
+
+
+def clip_width(model: str | dict[str, Any]) -> int:
+    """Width of the space that both towers of an open_clip model embed into."""
+    config = model if isinstance(model, dict) else open_clip.get_model_config(model)
+    assert config is not None, f"{model!r} was loaded, and has no configuration"
+    return config["embed_dim"]

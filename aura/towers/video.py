@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from aura.data.batch import Stream
 from aura.data.config import VideoInput
-from aura.towers.clip import load_clip
+from aura.towers.clip import clip_width, load_clip
 from aura.towers.hf import load_hf, set_hf_checkpointing
 from aura.towers.output import TowerOutput
 from aura.towers.tower import Tower, TowerSettings
@@ -64,10 +64,11 @@ class ClipVideo(Tower):
     def __init__(self, config: ClipVideoConfig, input: VideoInput, seconds: float) -> None:
         super().__init__()
         self.trunk = load_clip(config.model, config.pretrained).visual
+        self.timm = getattr(self.trunk, "trunk", None)  # open_clip takes some of its image towers from timm
         size = self.trunk.image_size
         if tuple(size if isinstance(size, tuple | list) else (size, size)) != (input.size, input.size):
             raise ValueError(f"inputs.size is {input.size}, but the tower's image model takes {size} pixels")
-        self.width = self.trunk.output_dim
+        self.width = self.trunk.output_dim if self.timm is None else clip_width(config.model)
         known = getattr(self.trunk, "preprocess_cfg", None) or {}
         mean, std = known.get("mean", open_clip.OPENAI_DATASET_MEAN), known.get("std", open_clip.OPENAI_DATASET_STD)
         self.normalize = Normalize(mean, std) if config.normalize else Normalize((0, 0, 0), (1, 1, 1))
@@ -90,9 +91,14 @@ class ClipVideo(Tower):
         return TowerOutput(masked_mean(tokens, mask, 1), tokens[:, None], mask[:, None])
 
     def blocks(self) -> list[nn.Module]:
+        if self.timm is not None:
+            return list(self.timm.blocks if hasattr(self.timm, "blocks") else self.timm.stages)
         return list(self.trunk.transformer.resblocks)
 
     def head(self) -> list[nn.Module | nn.Parameter]:
+        if self.timm is not None:
+            ends = [self.timm.norm] if hasattr(self.timm, "norm") else [self.timm.head]
+            return [p for p in (*ends, self.trunk.head, self.temporal) if p is not None]
         return [p for p in (self.trunk.ln_post, self.trunk.proj, self.temporal) if p is not None]
 
     def set_checkpointing(self, on: bool) -> None:
