@@ -95,7 +95,7 @@ def read_imu(
         for field in ("values", "valid", "sensor_mask", "channel_mask", "placement"):
             out[field][count:] = 0
     if options.stretched:
-        out["step_s"][:] = span.at.steps() / np.float32(stream["rate_hz"])
+        out["step_s"][:] = span.at.steps() / np.float32(stream.get("clock_hz", stream["rate_hz"]))
     if config.orientation:
         out["orientation"][...] = 0
         if record.has(orientation_of(name)):
@@ -177,7 +177,7 @@ def read_skeleton(
     out["valid"][:] = span.valid
     out["joint_mask"][:] = there
     if options.stretched:
-        out["step_s"][:] = span.at.steps() / np.float32(stream["rate_hz"])
+        out["step_s"][:] = span.at.steps() / np.float32(stream.get("clock_hz", stream["rate_hz"]))
     if config.kind == "pose2d":
         out["image_size"][:] = stream["camera"]["width"], stream["camera"]["height"]
     if key is not None and options.augmented:

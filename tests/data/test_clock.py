@@ -15,7 +15,6 @@ from tests.data.samples import make_sample
 FRAMES, CLOCK_HZ = 60, 18.7
 
 
-@pytest.mark.xfail(strict=True, reason="the reader makes step_s by rate_hz, so that the fitted length shows in speeds")
 @pytest.mark.parametrize("warp", [0.0, 0.3])
 def test_speeds_of_a_fitted_stream_tell_nothing_of_the_other_streams_length(tmp_path, warp):
     """The same 60 frames, fitted to clips of 3 s and of 4 s by the IMU's clock: a tower must not see which."""
