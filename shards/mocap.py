@@ -28,9 +28,9 @@ FASTEST = 12.0  # m/s: a step of a joint faster than this, and
 JERK = 10.0  # m/s: this much faster than the steps beside it, is a fault of the recording (a marker that was swapped)
 CALIBRATION_FRAMES = 2  # a jump after so few frames is the end of a calibration pose
 MEND_S = 0.1  # longest gap that is filled by interpolation
-SETTLE_S = (
-    0.1  # left out beside a cut: exporters blend a calibration pose into the motion, and smoothing has an end here
-)
+FLANK_S = 0.02  # also wrong, before and after frames between jumps
+# Left out beside a cut: exporters blend a calibration pose into the motion, and smoothing has an end here.
+SETTLE_S = 0.1
 POSE_HZ = 30.0  # highest rate of 2D poses
 PIXELS, FOV_DEG = 480, 50.0  # of random cameras
 
@@ -113,7 +113,7 @@ def mend(motion: Motion) -> Iterator[tuple[int, Motion | Dropped]]:
     frozen[1:] = (places[1:] == places[:-1]).all((1, 2))
     kinds = {"not finite": bad, "equal to the one before": frozen & ~bad}
     jumps = _jumps(np.where(bad[:, None, None], 0.0, places), rate) & ~(bad | frozen)[1:] & ~(bad | frozen)[:-1]
-    swapped, cuts = _groups(jumps, round(MEND_S * rate))
+    swapped, cuts = _groups(jumps, round(MEND_S * rate), round(FLANK_S * rate))
     kinds["between two jumps"] = swapped & ~bad & ~frozen
     faulty = bad | frozen | swapped
     places, turns = places.copy(), None if turns is None else turns.copy()
@@ -159,14 +159,15 @@ def _jumps(places: np.ndarray, rate: float) -> np.ndarray:
     return ((speed > FASTEST) & (change > JERK)).any(1)
 
 
-def _groups(jumps: np.ndarray, reach: int) -> tuple[np.ndarray, set[int]]:
-    """Frames (T,) between jumps that are near each other, and the frames at which a jump that stays begins."""
+def _groups(jumps: np.ndarray, reach: int, flank: int) -> tuple[np.ndarray, set[int]]:
+    """Frames (T,) between jumps that are near each other, and `flank` more; and the frames at which a jump that stays begins."""
     swapped, cuts = np.zeros(len(jumps) + 1, bool), set()
     steps = np.flatnonzero(jumps)
     for group in np.split(steps, np.flatnonzero(np.diff(steps) > reach) + 1) if len(steps) else []:
         if len(group) == 1:
             cuts.add(int(group[0]) + 1)
-        swapped[group[0] + 1 : group[-1] + 1] = True
+        if len(group) > 1:
+            swapped[max(group[0] + 1 - flank, 1) : group[-1] + 1 + flank] = True
     return swapped, cuts
 
 

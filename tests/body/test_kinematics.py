@@ -1,8 +1,10 @@
 """Quaternions against scipy, forward kinematics against a chain worked out by hand."""
 
+import itertools
+
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
+from scipy.spatial.transform import Rotation, Slerp
 
 from aura.body import kinematics as kin
 
@@ -34,6 +36,24 @@ def test_rotation_vectors_and_axis_angle() -> None:
     np.testing.assert_allclose(kin.to_matrix(kin.from_rotation_vector(vectors)), expected, atol=1e-12)
     quarter = kin.from_axis_angle([0, 0, 2.0], np.pi / 2)
     np.testing.assert_allclose(kin.rotate(quarter, [1.0, 0, 0]), [0, 1, 0], atol=1e-15)
+
+
+@pytest.mark.parametrize("order", ["".join(o) for n in (1, 2, 3) for o in itertools.permutations("xyz", n)])
+def test_euler_angles_in_every_order(order: str) -> None:
+    """From left to right is what scipy calls intrinsic, in capitals."""
+    angles = np.random.default_rng(4).uniform(-np.pi, np.pi, (200, len(order)))
+    expected = Rotation.from_euler(order.upper(), angles).as_matrix()
+    np.testing.assert_allclose(kin.to_matrix(kin.from_euler(angles, order)), expected, atol=1e-12)
+
+
+def test_slerp_against_scipy_takes_the_short_way(turns: tuple[np.ndarray, Rotation]) -> None:
+    q, _ = turns
+    a, b, share = q[10:110], -q[110:210], np.linspace(0, 1, 100)
+    got = kin.to_matrix(kin.slerp(a, b, share))
+    for i in range(0, 100, 9):
+        pair = Rotation.from_quat(np.roll(np.stack([a[i], b[i]]), -1, axis=-1))
+        np.testing.assert_allclose(got[i], Slerp([0, 1], pair)(share[i]).as_matrix(), atol=1e-9)
+    np.testing.assert_allclose(kin.slerp(a, a, share), a, atol=1e-12)
 
 
 def test_continuous_signs() -> None:

@@ -28,12 +28,28 @@ def test_unknown_placement_names_the_nearest() -> None:
 def test_skeletons_are_trees_with_one_root() -> None:
     for s in SKELETONS.values():
         assert len(s.edges) == len(s.joints) - 1
-    assert {name: len(s.joints) for name, s in SKELETONS.items()} == {"kinect20": 20, "coco17": 17, "smpl24": 24}
+    assert {name: len(s.joints) for name, s in SKELETONS.items()} == {
+        "kinect20": 20,
+        "coco17": 17,
+        "smpl24": 24,
+        "smpl22": 22,
+        "cmu21": 21,
+        "daz23": 23,
+        "bandai21": 21,
+        "xsens23": 23,
+    }
     kinect = SKELETONS["kinect20"]
     assert kinect.joints[10] == "right_wrist"
     assert kinect.joints[kinect.parents[10]] == "right_elbow"
     assert kinect.up == ((3,), (1,))
     assert SKELETONS["coco17"].up == ((11, 12), (5, 6))
+
+
+def test_smpl22_is_the_start_of_smpl24_with_its_published_parents() -> None:
+    short, long = SKELETONS["smpl22"], SKELETONS["smpl24"]
+    assert short.joints == long.joints[:22]
+    assert short.parents == (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19)
+    assert short.parents == long.parents[:22]
 
 
 def test_match_goes_by_canonical_name_and_derives_nothing() -> None:

@@ -5,8 +5,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from aura.body import kinematics as kin
-from aura.body.skeletons import SKELETONS, skeleton
-from aura.body.virtual_imu import GRAVITY, from_joints, imperfect, virtual_imu
+from aura.body.skeletons import SKELETONS, Skeleton, skeleton
+from aura.body.virtual_imu import GRAVITY, from_joints, from_segments, imperfect, virtual_imu
 
 RATE = 100.0
 T = np.arange(300) / RATE
@@ -170,6 +170,61 @@ def test_frames_from_joints_follow_a_turning_body_and_a_swinging_arm() -> None:
     expected = kin.rotate(turn, [0, -2.0, 0]) + np.array([0, 0, 1.0])
     np.testing.assert_allclose(world[5:-5], expected[5:-5], atol=2e-3)
     np.testing.assert_allclose(position, joints[:, names.index("right_wrist")], atol=1e-12)
+
+
+def test_smoothing_keeps_slow_motion_to_the_ends_and_fades_acceleration_there() -> None:
+    t = np.arange(240) / 60
+    position = np.stack([0.3 * np.sin(2 * np.pi * t), 0 * t, 0 * t], -1)
+    imu, _ = virtual_imu(position, still(240), 60.0, low_pass_hz=15.0)
+    expected = -0.3 * (2 * np.pi) ** 2 * np.sin(2 * np.pi * t)
+    np.testing.assert_allclose(imu[5:-5, 0], expected[5:-5], atol=0.02 * np.abs(expected).max())
+    noise = position + 0.001 * np.random.default_rng(0).normal(size=position.shape)
+    rough, _ = virtual_imu(noise, still(240), 60.0, low_pass_hz=15.0)
+    error = np.abs(rough[:, 0] - expected)
+    assert error[[0, 1, -2, -1]].max() < 2 * error[20:-20].max()
+
+
+def test_segments_at_rest_are_where_joints_put_them_and_keep_their_twist() -> None:
+    """A forearm that turns about itself: joints do not move, so only the segment's orientation shows it."""
+    tree = SKELETONS["kinect20"]
+    rest, still_ = standing(1)[0], np.tile(kin.IDENTITY, (20, 1))
+    joints, turns = standing(50), np.tile(kin.IDENTITY, (50, 20, 1))
+    for placement in ("left wrist", "right thigh", "chest", "pelvis", "head", "left ankle", "right hip", "lower back"):
+        place, frame = from_segments(joints, turns, (rest, still_), _kinect_with_trunk(), placement)
+        other = from_joints(joints, tree, placement)
+        np.testing.assert_allclose(place, other[0], atol=1e-12)
+        np.testing.assert_allclose(np.abs((frame * other[1]).sum(-1)), 1, atol=1e-9)
+    t = np.arange(50) / 50
+    turns[:, tree.joints.index("left_elbow")] = kin.from_axis_angle([0, 0, -1], 4.0 * t)  # the bone hangs along -z
+    imu, _ = virtual_imu(*from_segments(joints, turns, (rest, still_), _kinect_with_trunk(), "left wrist"), 50.0)
+    np.testing.assert_allclose(imu[5:-5, 3:], np.tile([4.0, 0, 0], (40, 1)), atol=1e-3)
+    np.testing.assert_allclose(imu[5:-5, 0], -GRAVITY, atol=1e-3)
+
+
+def test_segments_with_any_local_axes_give_the_same_sensor() -> None:
+    """The frames of joints are an exporter's choice: turning all of them by constants changes nothing."""
+    rng = np.random.default_rng(1)
+    choice = kin.normalise(rng.normal(size=(20, 4)))
+    turn = kin.from_axis_angle([0.2, 0.3, 1], np.linspace(0, 1, 30))
+    joints = kin.rotate(turn[:, None], standing(30))
+    plain = np.tile(turn[:, None], (1, 20, 1))
+    rest = standing(1)[0]
+    for placement in ("left wrist", "chest", "right foot"):
+        a = from_segments(joints, plain, (rest, np.tile(kin.IDENTITY, (20, 1))), _kinect_with_trunk(), placement)
+        b = from_segments(joints, kin.multiply(plain, choice), (rest, choice), _kinect_with_trunk(), placement)
+        np.testing.assert_allclose(a[0], b[0], atol=1e-12)
+        np.testing.assert_allclose(np.abs((a[1] * b[1]).sum(-1)), 1, atol=1e-12)
+
+
+def _kinect_with_trunk() -> Skeleton:
+    """The Kinect's joints hung on the pelvis, as segments are: the Kinect's own tree hangs on the head."""
+    tree = SKELETONS["kinect20"]
+    up = {"hip_center": None, "spine": "hip_center", "shoulder_center": "spine", "head": "shoulder_center"}
+    parents = [
+        (-1 if up[n] is None else tree.joints.index(str(up[n]))) if n in up else tree.parents[i]
+        for i, n in enumerate(tree.joints)
+    ]
+    return Skeleton("kinect from the pelvis", tree.joints, tuple(parents))
 
 
 def test_from_joints_names_what_is_absent() -> None:
