@@ -410,7 +410,7 @@ def test_shards_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_same_bytes_from_folder_archives_workers_and_after_a_kill(tmp_path: Path) -> None:
-    source = folder_of(tmp_path / "mine", clips=18)
+    source = folder_of(tmp_path / "mine", clips=12)
     bvh.run(source, tmp_path / "a", licence="x")
     whole = contents(tmp_path / "a")
     packed = tmp_path / "packed" / "mine"
@@ -574,7 +574,7 @@ def test_real_cmu_wrist_has_the_figures_of_its_readme() -> None:
             [np.linalg.norm(s[1].arrays["imu"][0, :, :3], axis=-1) for s in made if isinstance(s, tuple)]
         )
         assert wanted[name][0] < norms.max() < wanted[name][1], (name, norms.max())
-        assert 9.3 < np.median(norms) < 16, name
+        assert 8.5 < np.median(norms) < 16, name
         if "signal_1" in name:
             gyro = np.concatenate(
                 [np.linalg.norm(s[1].arrays["imu"][0, :, 3:], axis=-1) for s in made if isinstance(s, tuple)]
