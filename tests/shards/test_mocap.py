@@ -228,6 +228,8 @@ def test_splits_keep_people_sessions_and_partners_together() -> None:
     assert {f.split for f in done.values() if not f.subject and not f.session} == {"train"}
     assert len({f.split for f in done.values() if f.subject in ("s1", "s2", "s3")}) == 1
     assert assign(dict(sorted(facts.items(), reverse=True)), together=[("s1", "s2", "s3")]) == done
+    few = assign({"a": Facts(subject="1"), "b": Facts(subject="2"), "c": Facts()}, test=1.0, val=0.0)
+    assert [f.split for f in few.values()] == ["test", "test", "train"]
     asked = assign(facts, subjects={"test": ["s4"], "val": ["s5"]})
     assert {f.split for f in asked.values() if f.subject == "s4"} == {"test"}
     given = assign({"a": Facts(split="test"), "b": Facts()})
