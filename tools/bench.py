@@ -77,6 +77,7 @@ COMPARISONS = (
     Comparison("workers", "reader", "webdataset", aim=7.0, aim_value=0.6),
     Comparison("workers", "reader", "webdataset, stacked", aim=1.5),
     Comparison("window", "reader", "webdataset", unit="window", aim=20.0, aim_value=0.15),
+    Comparison("window", "reader, random", "webdataset", unit="window", aim=20.0, aim_value=0.15),
     Comparison("resume", "reader", "webdataset", unit="resume", aim=34.0, aim_value=20.0),
     Comparison("resume", "reader", "reader, at 10 %", unit="resume", aim=0.8),
     Comparison("stored", "embeddings", "video", unit="step"),

@@ -126,6 +126,21 @@ def windows_ours(settings: dict) -> Work:
     return lambda: sum(int(batch.weight.sum()) for batch in reader)
 
 
+def windows_random(settings: dict) -> Work:
+    """5 s at random places of 60 s samples in shuffled order, one of each, as training reads them."""
+    from aura.data.reader import TrainReader
+
+    config, inputs = config_of(settings["long"], 0), inputs_of(5)
+    steps = -(-12 * settings["long_samples"] // BATCH)  # as many windows as the samples have one after another
+
+    def work() -> float:
+        for _, _ in zip(range(steps), TrainReader(config, inputs, batch=BATCH)):
+            pass
+        return steps * BATCH
+
+    return work
+
+
 def windows_webdataset(settings: dict) -> Work:
     """One window of each sample, which is read and decoded whole for it."""
     dataset = webdataset_of(settings["long"])
@@ -348,7 +363,7 @@ VARIANTS: dict[str, dict[str, Callable[[dict], Work]]] = {
         "webdataset": read_webdataset_workers,
         "webdataset, stacked": lambda s: read_webdataset_workers(s, True),
     },
-    "window": {"reader": windows_ours, "webdataset": windows_webdataset},
+    "window": {"reader": windows_ours, "reader, random": windows_random, "webdataset": windows_webdataset},
     "resume": {
         "reader": resume_ours,
         "reader, at 10 %": lambda s: resume_ours(s, 0.1),

@@ -52,8 +52,10 @@ def finite(record: Record, name: str, values: np.ndarray) -> np.ndarray:
     # A sum of squares is several times cheaper than a test of every value, and finite only if (short of overflow, which
     # float16 is not) all values are.
     flat = values.reshape(-1)
-    pieces = (flat[i : i + BLAS_ALONE] for i in range(0, flat.size, BLAS_ALONE))
-    quick = values.dtype == np.float32 and all(math.isfinite(piece.dot(piece)) for piece in pieces)
-    if not quick and not np.isfinite(values).all():
-        raise BadSample(f"{record.where}.{name}.npy: holds values that are not finite")
+    for i in range(0, flat.size, BLAS_ALONE):
+        piece = flat[i : i + BLAS_ALONE]
+        if piece.dtype == np.float32 and math.isfinite(piece.dot(piece)):
+            continue
+        if not np.isfinite(piece).all():
+            raise BadSample(f"{record.where}.{name}.npy: holds values that are not finite")
     return values

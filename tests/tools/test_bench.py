@@ -54,8 +54,8 @@ def test_every_variant_does_its_work_and_counts_it(cases, jobs, name):
         work = prepare(dict(job.settings))
         units[variant] = work()
         assert units[variant] == work()  # again, as the rounds do
-    if name == "window":  # three samples of 60 s: all windows of 5 s, and one of each for who reads whole samples
-        assert units == {"reader": 36, "webdataset": 3}
+    if name == "window":  # three samples of 60 s: all windows of 5 s; a batch; one of each, which are read whole
+        assert units == {"reader": 36, "reader, random": 64, "webdataset": 3}
     elif (expected := UNITS[job.case]) is not None:
         assert set(units.values()) == {expected}
 
