@@ -28,7 +28,7 @@ FASTEST = 12.0  # m/s: a step of a joint faster than this, and
 JERK = 10.0  # m/s: this much faster than the steps beside it, is a fault of the recording (a marker that was swapped)
 CALIBRATION_FRAMES = 2  # a jump after so few frames is the end of a calibration pose
 MEND_S = 0.1  # longest gap that is filled by interpolation
-FLANK_S = 0.02  # also wrong, before and after frames between jumps
+FLANK_S = 0.04  # also wrong, before and after frames between jumps
 # Left out beside a cut: exporters blend a calibration pose into the motion, and smoothing has an end here.
 SETTLE_S = 0.1
 POSE_HZ = 30.0  # highest rate of 2D poses
@@ -103,7 +103,8 @@ def mend(motion: Motion) -> Iterator[tuple[int, Motion | Dropped]]:
     """Pieces of a motion without faults, with their first frames; and what was done about faults.
 
     Faults are frames that are not finite, frames equal to the one before, and steps at an impossible speed. Faulty frames
-    between good ones are filled by interpolation up to `MEND_S`; longer runs, and jumps that stay, are cut out.
+    between good ones are filled by interpolation up to `MEND_S` (with `FLANK_S` on both sides of jumps); longer runs, and
+    jumps that stay, are cut out.
     """
     places, turns, rate = motion.positions, motion.orientations, motion.rate_hz
     bad = np.asarray(~np.isfinite(places).all((1, 2)))
@@ -119,12 +120,14 @@ def mend(motion: Motion) -> Iterator[tuple[int, Motion | Dropped]]:
     places, turns = places.copy(), None if turns is None else turns.copy()
     filled = np.zeros(len(bad), bool)
     for begin, end in _runs(faulty):
-        if begin > 0 and end < len(bad) and end - begin <= MEND_S * rate and begin not in cuts and end not in cuts:
+        longest = (MEND_S + 2 * FLANK_S * swapped[begin:end].any()) * rate
+        inside = CALIBRATION_FRAMES < begin and end < len(bad) and not {begin, end} & cuts
+        if inside and end - begin <= longest:
             share = np.arange(1, end - begin + 1)[:, None] / (end - begin + 1)
             first, last = places[begin - 1], places[end]
             if np.linalg.norm(last - first, axis=-1).max() / (end - begin + 1) * rate > FASTEST:
                 continue
-            places[begin:end] = first + share[..., None] * (last - first)
+            places[begin:end] = _hermite(places, faulty, begin, end)
             if turns is not None:
                 turns[begin:end] = kin.slerp(turns[begin - 1][None], turns[end][None], share)
             filled[begin:end] = True
@@ -146,6 +149,17 @@ def mend(motion: Motion) -> Iterator[tuple[int, Motion | Dropped]]:
             if beside:
                 yield 0, Dropped("frames beside a cut: left out", beside / rate, beside)
         begin = max(begin, holes.get(end, end))
+
+
+def _hermite(places: np.ndarray, faulty: np.ndarray, begin: int, end: int) -> np.ndarray:
+    """The cubic from the frame before `begin` to frame `end` (..., J, 3) with the velocities of up to 3 good steps there."""
+    before = max(int(np.flatnonzero(faulty[:begin])[-1]) + 1 if faulty[:begin].any() else 0, begin - 4)
+    after = min(end + int(np.flatnonzero(faulty[end:])[0]) - 1 if faulty[end:].any() else len(faulty) - 1, end + 3)
+    first, last, span = places[begin - 1], places[end], end - begin + 1
+    v0 = (first - places[before]) / max(begin - 1 - before, 1) * span
+    v1 = (places[after] - last) / max(after - end, 1) * span
+    t = (np.arange(1, span) / span)[:, None, None]
+    return first + t * v0 + t**2 * (3 * (last - first) - 2 * v0 - v1) + t**3 * (2 * (first - last) + v0 + v1)
 
 
 def _jumps(places: np.ndarray, rate: float) -> np.ndarray:

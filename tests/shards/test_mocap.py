@@ -71,8 +71,8 @@ def test_swapped_markers_are_filled_in_along_the_way() -> None:
     motion.orientations[300:304, 20] = kin.IDENTITY  # pyright: ignore[reportOptionalSubscript]
     ((begin, piece),), drops = pieces(motion)
     assert begin == 0
-    # The frames between the jumps, and two more on either side.
-    assert drops == {"frames between two jumps: filled by interpolation": 8}
+    # The frames between the jumps, and five more on either side.
+    assert drops == {"frames between two jumps: filled by interpolation": 14}
     np.testing.assert_allclose(piece.positions, true[0], atol=0.01)
     same = np.abs((piece.orientations * true[1]).sum(-1))
     assert same.min() > 0.999
