@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +14,8 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 
 from aura.train.recipe import Recipe
 from aura.train.rundir import RunError
+
+BUILD_S = 600  # what the compilation of an extension never takes
 
 
 def make_accelerator(recipe: Recipe) -> tuple[Accelerator, str]:
@@ -23,7 +28,11 @@ def make_accelerator(recipe: Recipe) -> tuple[Accelerator, str]:
         raise RunError(f"mixed_precision {asked!r} of the accelerate configuration: use `bf16` or `no`")
     precision = "bf16" if "bf16" in (asked, recipe.train.precision) else "no"
     on_cpu = not torch.cuda.is_available()
+    if on_cpu and recipe.train.threads:
+        torch.set_num_threads(recipe.train.threads)
     under_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("1", "true")
+    if under_deepspeed:
+        refuse_stale_builds()
     # A backend named for a single process makes accelerate look for a group that nobody started.
     launched = under_deepspeed or int(os.environ.get("WORLD_SIZE", "1")) > 1
     backend = "gloo" if on_cpu and launched else None
@@ -36,6 +45,16 @@ def make_accelerator(recipe: Recipe) -> tuple[Accelerator, str]:
     if under_deepspeed:
         _configure_deepspeed(accelerator, recipe)
     return accelerator, precision
+
+
+def refuse_stale_builds() -> None:
+    """Raises RunError where a process that was killed while it compiled an extension left its lock: torch would wait for
+    it without end and without a word."""
+    folder = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions")
+    for lock in sorted([*folder.glob("deepspeed*/lock"), *folder.glob("*/deepspeed*/lock")]):
+        with suppress(FileNotFoundError):  # the other process is done
+            if time.time() - lock.stat().st_mtime > BUILD_S:
+                raise RunError(f"{lock} is left of a process that was killed while it compiled: delete it, start again")
 
 
 def _configure_deepspeed(accelerator: Any, recipe: Recipe) -> None:

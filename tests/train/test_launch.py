@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from aura.train.launch import refuse_stale_builds
+from aura.train.rundir import RunError
 from tests.train.test_parity import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -55,3 +57,14 @@ def test_what_the_configuration_changes(change, words, tmp_path):
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config | change))
     done = launch(tmp_path / "c.yaml")
     assert words in done.stdout, done.stdout + done.stderr[-3000:]
+
+
+def test_the_lock_of_a_killed_compilation_is_named_instead_of_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    lock = tmp_path / "py311_cpu" / "deepspeed_shm_comm" / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    refuse_stale_builds()  # of a process that compiles right now
+    os.utime(lock, (0, 0))
+    with pytest.raises(RunError, match=rf"{lock} is left of a process that was killed"):
+        refuse_stale_builds()
