@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from aura.body.skeletons import SKELETONS, Skeleton
 
@@ -172,5 +173,6 @@ def _plain(names: Sequence[str]) -> list[str]:
     return [_plain_one(name[cut:]) for name in bare]
 
 
+@lru_cache(4096)
 def _plain_one(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.rsplit(":", 1)[-1].lower())

@@ -121,7 +121,7 @@ def mend(motion: Motion) -> Iterator[tuple[int, Motion | Dropped]]:
     filled = np.zeros(len(bad), bool)
     for begin, end in _runs(faulty):
         longest = (MEND_S + 2 * FLANK_S * swapped[begin:end].any()) * rate
-        inside = CALIBRATION_FRAMES < begin and end < len(bad) and not {begin, end} & cuts
+        inside = begin > CALIBRATION_FRAMES and end < len(bad) and not {begin, end} & cuts
         if inside and end - begin <= longest:
             share = np.arange(1, end - begin + 1)[:, None] / (end - begin + 1)
             first, last = places[begin - 1], places[end]
