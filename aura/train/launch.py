@@ -28,8 +28,6 @@ def make_accelerator(recipe: Recipe) -> tuple[Accelerator, str]:
         raise RunError(f"mixed_precision {asked!r} of the accelerate configuration: use `bf16` or `no`")
     precision = "bf16" if "bf16" in (asked, recipe.train.precision) else "no"
     on_cpu = not torch.cuda.is_available()
-    if on_cpu and recipe.train.threads:
-        torch.set_num_threads(recipe.train.threads)
     under_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("1", "true")
     if under_deepspeed:
         refuse_stale_builds()
