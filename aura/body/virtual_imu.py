@@ -236,5 +236,7 @@ def _low_pass(values: np.ndarray, rate_hz: float, edge_hz: float, added: int) ->
     if not 0 < edge_hz < rate_hz / 2:
         raise ValueError(f"low_pass_hz={edge_hz} must lie between 0 and half the frame rate, {rate_hz / 2}")
     sections = butter(4, edge_hz, fs=rate_hz, output="sos")
-    longer = np.concatenate([2 * values[:1] - values[added:0:-1], values, 2 * values[-1:] - values[-2 : -2 - added : -1]])
+    longer = np.concatenate(
+        [2 * values[:1] - values[added:0:-1], values, 2 * values[-1:] - values[-2 : -2 - added : -1]]
+    )
     return sosfiltfilt(sections, longer, axis=0, padlen=0)
