@@ -54,7 +54,8 @@ class Eval(Config):
     pool: int = Field(default=512, ge=2, description="windows of one retrieval gallery")
     batch: int = Field(default=64, ge=1, description="windows of one forward on a rank")
     prompts: str | None = Field(
-        default=None, description="file of zero-shot classes in words; default: the label's own values"
+        default=None,
+        description="file of zero-shot classes in words, from here or beside the recipe; default: the label's own values",
     )
 
 
@@ -136,6 +137,10 @@ def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
         raise RecipeError(f"{path}: a recipe is a mapping of keys, found {type(values).__name__}")
     for override in overrides:
         apply_override(values, override)
+    evaluation = values.get("eval")
+    prompts = evaluation.get("prompts") if isinstance(evaluation, dict) else None
+    if isinstance(prompts, str) and not Path(prompts).exists() and (path.parent / prompts).exists():
+        values["eval"] = evaluation | {"prompts": str(path.parent / prompts)}
     return make_recipe(values, str(path))
 
 

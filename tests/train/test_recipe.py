@@ -80,3 +80,11 @@ def test_learning_rate_warms_up_and_falls():
     assert values[55] == pytest.approx(0.55)
     assert values[100] == pytest.approx(0.1)
     assert all(a >= b for a, b in pairwise(values[10:]))
+
+
+def test_a_prompt_file_lies_beside_the_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(QUICKSTART)
+    assert recipe.eval.prompts == str(QUICKSTART.with_name("prompts") / "synthetic.yaml")
+    (tmp_path / "mine.yaml").touch()
+    assert load_recipe(QUICKSTART, ["eval.prompts=mine.yaml"]).eval.prompts == "mine.yaml"
