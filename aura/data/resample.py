@@ -8,7 +8,7 @@ invalid items have no part in any value.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -57,7 +57,7 @@ class Places:
     def after(self, begin: int) -> Places:
         """The same places for a source of which the first `begin` items are left out."""
         uneven = None if self.uneven is None else self.uneven - begin
-        return self if begin == 0 else replace(self, first=self.first - begin, uneven=uneven)
+        return self if begin == 0 else Places(self.first - begin, self.step, self.count, self.aligned, uneven)
 
     def steps(self) -> np.ndarray:
         """Source items from each output item's predecessor to it, (T,) float32; the first as the second."""
