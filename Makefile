@@ -17,7 +17,7 @@ pretrain: install data/synthetic/manifest.json
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no recipes/pretrain.py
 
 data/synthetic/manifest.json:
-	$(BIN)/python -m shards.synthetic --out data/synthetic
+	$(BIN)/python -m shards.synthetic --out data/synthetic --workers 2 --resume
 
 test: install
 	$(BIN)/python -m pytest -q

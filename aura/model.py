@@ -52,6 +52,13 @@ class AuraModel(nn.Module):
         super().__init__()
         self.precision = precision
         self.pairs = tuple(objective.pairs)
+        for stream in towers:
+            names = [name for name, pair in objective.pairs.items() if pair.space == "pooled"]
+            if not any(stream in side.split("+") for name in names for side in name.split(":")):
+                raise ValueError(
+                    f"towers.{stream}: no pair compares its pooled embedding, whose weights would get no gradient: add one"
+                    f" with `space: pooled`, such as {stream}:text"
+                )
         timed = {side for name, pair in objective.pairs.items() if pair.space == "moments" for side in name.split(":")}
         self.towers = nn.ModuleDict()
         self.heads = nn.ModuleDict()

@@ -6,11 +6,14 @@ import lzma
 import shutil
 import tarfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from aura.data.writer import ShardError
 
+# What the readers of archives raise for damaged ones, beside OSError.
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError)
 ARCHIVES = (".zip", ".tar", ".tar.xz", ".tar.gz", ".tgz", ".tar.bz2")
 
 
@@ -72,7 +75,7 @@ def files(source: Path, endings: tuple[str, ...], cache: Path) -> list[SourceFil
             try:
                 for file in _inside(path, endings, cache):
                     add(file)
-            except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, EOFError, OSError) as error:
+            except (*DAMAGED, OSError) as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise
                 raise ShardError(f"{path} is truncated or damaged; download it again: {error}") from error
@@ -86,7 +89,7 @@ def _inside(path: Path, endings: tuple[str, ...], cache: Path) -> list[SourceFil
         return [SourceFile(_plain(name), path, member=name) for name in names]
     inside = []
     whole = path.name.lower().endswith(".tar")
-    with tarfile.open(path, "r:" if whole else "r|*") as archive:
+    with tarfile.open(path, "r:" if whole else "r:*") as archive:
         for info in archive:
             if not info.isreg() or not info.name.lower().endswith(endings):
                 continue
@@ -101,7 +104,16 @@ def _inside(path: Path, endings: tuple[str, ...], cache: Path) -> list[SourceFil
             with open(unpacked, "wb") as file:
                 shutil.copyfileobj(content, file, 1 << 20)
             inside.append(SourceFile(name, unpacked))
+        if not whole:
+            read_to_end(archive)
     return inside
+
+
+def read_to_end(archive: tarfile.TarFile) -> None:
+    """Reads what follows the last member: only the end of a compressed file holds the sum that its bytes are checked by."""
+    assert archive.fileobj is not None
+    while archive.fileobj.read(1 << 20):
+        pass
 
 
 def _plain(name: str) -> str:

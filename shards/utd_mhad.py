@@ -35,6 +35,7 @@ from aura.body.virtual_imu import GRAVITY
 from aura.data.sample import Sample
 from aura.data.video import encode_h264
 from aura.data.writer import Dropped, ShardError
+from shards.archives import DAMAGED, read_to_end
 from shards.common import convert, parser
 from shards.utd_mhad_texts import ACTIONS
 
@@ -222,7 +223,8 @@ def members(archive: Path) -> Iterator[tuple[str, bytes]]:
                     content = file.extractfile(member) if member.isfile() else None
                     if content is not None and MATS.fullmatch(Path(member.name).name):
                         yield Path(member.name).name, content.read()
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+                read_to_end(file)
+    except (*DAMAGED, OSError) as error:
         raise ShardError(f"{archive} cannot be read, it is truncated or damaged; download it again: {error}") from error
 
 

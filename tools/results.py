@@ -3,8 +3,11 @@
     python tools/results.py                 trains what is missing (resumable: a finished run is kept), then writes the page
     python tools/results.py --write         writes the page from the runs that are there
 
-Needs the shards that the recipes name. Test subjects are used once per recipe and seed; what chose the hyper-parameters is
-said on the page.
+Needs data/utd_mhad (python -m shards.utd_mhad) and its stored texts:
+
+    python tools/precompute.py data/utd_mhad --recipe recipes/utd_mhad.yaml --out data/utd_mhad_stored --streams text
+
+Test subjects are used once per recipe and seed; what chose the hyper-parameters is said on the page.
 """
 
 from __future__ import annotations

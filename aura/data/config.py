@@ -106,7 +106,8 @@ class Window(Config):
     """How a window is placed in a sample.
 
     `seconds` of every stream at the same time; or, with `whole`, the whole sample (in training a crop of at least `crop`
-    of it) is mapped onto `seconds`, each stream by its own clock: then the length of a clip is not visible in a window.
+    of it) is mapped onto `seconds`, each stream by its own clock: then no stream shows the length of another,
+    and its own only through the speeds.
     """
 
     seconds: float = Field(default=5.0, gt=0)

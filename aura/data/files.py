@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,12 +17,13 @@ END_OF_TAR = bytes(2 * tarfile.BLOCKSIZE)
 
 
 @contextlib.contextmanager
-def atomic(path: Path) -> Iterator[BinaryIO]:
+def atomic(path: Path, *, shared: bool = False) -> Iterator[BinaryIO]:
     """A file to write that gets its name only when the block ends well: flushed to disk, then renamed.
 
+    `shared`: several processes may write it at once, and the last one's stays.
     A full disk is an OSError that says what to do; nothing of the file stays.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.tmp" if shared else f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
             yield file

@@ -86,7 +86,7 @@ class Shard:
             data = self.storage.read(name)
             if hashlib.sha256(data).hexdigest() != self.index_sha256:
                 raise ShardError(f"{self.storage.where(name)}: SHA-256 differs from the manifest's; upload it again")
-            with atomic(path) as file:
+            with atomic(path, shared=True) as file:
                 file.write(data)
         return path
 
@@ -236,7 +236,10 @@ class Record:
         """Where an array's first item is in the sample, its dtype and shape: the data ends where the file does."""
         start, size, dtype, shape = self._member(f"{array}.npy")
         kind = np.dtype(dtype)
-        return start + size - math.prod(shape) * kind.itemsize, kind, shape
+        begin = start + size - math.prod(shape) * kind.itemsize
+        if begin <= start:
+            raise BadSample(f"{self.where}.{array}.npy: {size} bytes are not an array of {kind} {tuple(shape)}")
+        return begin, kind, shape
 
     def _pieces(self, spans: list[tuple[int, int]]) -> list[memoryview] | list[bytes]:
         if self._whole is not None:
@@ -329,9 +332,9 @@ def _open_strangers(root: str, pattern: str) -> dict[str, Split]:
         beside = path.with_name(path.name.replace(".idx.json", ".head.json"))
         if not (path.exists() and beside.exists()):
             rows = index_tar(storage, name)
-            with atomic(beside) as file:
+            with atomic(beside, shared=True) as file:
                 file.write(json.dumps([head for _, head in rows]).encode())
-            with atomic(path) as file:
+            with atomic(path, shared=True) as file:
                 file.write(index_bytes(name, [entry for entry, _ in rows]))
         found = json.loads(beside.read_bytes())
         for head in found:

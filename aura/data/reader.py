@@ -112,25 +112,29 @@ class TrainReader:
         known_bad: set[tuple[int, int]],
         out: Rooms,
     ) -> RowData:
-        """The next good row of a stream; what it passes over is noted in the part."""
+        """The next good row of a stream; what it passes over is noted in the part.
+
+        Each row is tried for itself: one window of a sample may be good and another bad, and what a process remembers
+        of earlier ones must not decide, since other workers and a restart remember other things.
+        """
+        tried: set[int] = set()
         while True:
             at = self.order.row(stream, source, int(counters[stream, source]))
-            if (source, at.sample) not in known_bad:
-                try:
-                    record = self.sources[source].record(at.sample)
-                    key = row_key(self.seed, source, at.number, record.entry["key"], at.window)
-                    made = self.cutter.training_row(record, row, key, out)
-                    counters[stream, source] += 1
-                    return made
-                except BadSample as error:
+            try:
+                record = self.sources[source].record(at.sample)
+                key = row_key(self.seed, source, at.number, record.entry["key"], at.window)
+                made = self.cutter.training_row(record, row, key, out)
+                counters[stream, source] += 1
+                return made
+            except BadSample as error:
+                tried.add(at.sample)
+                if (source, at.sample) not in known_bad:
                     known_bad.add((source, at.sample))
                     part.bad.append((source, at.sample, str(error)))
-                    if len(known_bad) > self.config.max_bad:
-                        raise ReadError(too_many(self.config.max_bad, [b[2] for b in part.bad])) from error
-                    if len(known_bad) >= self.order.sizes[source] and all(
-                        (source, i) in known_bad for i in range(self.order.sizes[source])
-                    ):
-                        raise ReadError(f"every sample of {self.sources[source].folder} is bad: {error}") from error
+                if len(known_bad) > self.config.max_bad:
+                    raise ReadError(too_many(self.config.max_bad, [b[2] for b in part.bad])) from error
+                if len(tried) >= self.order.sizes[source]:
+                    raise ReadError(f"every sample of {self.sources[source].folder} is bad: {error}") from error
             skipped = self.order.after_bad(int(counters[stream, source])) - int(counters[stream, source])
             counters[stream, source] += skipped
             part.skips.append((stream, source, skipped))

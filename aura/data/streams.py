@@ -16,7 +16,7 @@ import torch
 from aura.data.config import TextInput, VideoInput
 from aura.data.cut import Cut
 from aura.data.fields import Fields, Options, finite
-from aura.data.index import BadSample, Record
+from aura.data.index import BadSample, Record, ShardError
 from aura.data.motion import blank_imu, blank_skeleton, read_imu, read_skeleton
 from aura.data.order import hash64
 from aura.data.video import decode_frames
@@ -144,7 +144,7 @@ BLANKS: dict[str, Callable[[float, Options], Fields]] = {
 
 def _check_tower(record: Record, options: Options, stored: Mapping) -> None:
     if stored.get("tower") != options.tower:
-        raise ValueError(
+        raise ShardError(
             f"{record.where}: the stored embeddings of {options.name} are of tower {stored.get('tower')!r}, the recipe's"
             f" is {options.tower!r}; run tools/precompute.py for this recipe"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tarfile
 from typing import Any
 
@@ -48,7 +49,7 @@ def index_tar(storage: Storage, name: str) -> list[tuple[dict, dict]]:
                     heads[key] = json.loads(file.read(info.size))
                 elif rest.endswith(".npy"):
                     file.seek(info.offset_data)
-                    members[rest] += _npy_layout(file, f"{where}: {info.name}")
+                    members[rest] += _npy_layout(file, info.size, f"{where}: {info.name}")
     except (tarfile.TarError, EOFError, json.JSONDecodeError) as error:
         raise ShardError(f"{where} cannot be indexed: {error}") from error
     except StorageError:
@@ -58,6 +59,8 @@ def index_tar(storage: Storage, name: str) -> list[tuple[dict, dict]]:
     rows = []
     for key, members in groups.items():
         head = heads.get(key, {})
+        if not isinstance(head, dict):
+            raise ShardError(f"{where}: {key}.json is not an object")
         missing = [field for field in ("id", "recording", "duration_s", "streams") if field not in head]
         if missing:
             raise ShardError(f"{where}: {key}.json lacks {', '.join(missing)}: not a sample of {FORMAT}")
@@ -81,8 +84,9 @@ def index_tar(storage: Storage, name: str) -> list[tuple[dict, dict]]:
     return rows
 
 
-def _npy_layout(file: Any, where: str) -> list:
-    """[dtype, shape] of the npy file that begins at the file's position."""
+def _npy_layout(file: Any, size: int, where: str) -> list:
+    """[dtype, shape] of the npy file of `size` bytes that begins at the file's position."""
+    start = file.tell()
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -91,4 +95,6 @@ def _npy_layout(file: Any, where: str) -> list:
         raise ShardError(f"{where}: not an npy file: {error}") from error
     if fortran or dtype.hasobject:
         raise ShardError(f"{where}: arrays must be plain numbers in C order")
+    if file.tell() - start + math.prod(shape) * dtype.itemsize != size:
+        raise ShardError(f"{where}: {size} bytes are not an array of {dtype} {shape}: it is truncated")
     return [dtype.str, list(shape)]

@@ -18,7 +18,7 @@ from aura.data.batch import Batch, Stream
 from aura.data.config import Input, Window
 from aura.data.cut import Cut, evaluation_cut, training_cut
 from aura.data.handover import allocate
-from aura.data.index import BadSample, Record
+from aura.data.index import BadSample, Record, ShardError
 from aura.data.order import hash64
 from aura.data.streams import BLANKS, READERS, Fields, Options
 
@@ -91,7 +91,9 @@ class Cutter:
         for name, options in self._options.items():
             try:
                 streams[name] = READERS[options.config.kind](record, cut, options, key, out.get(name))
-            except (KeyError, TypeError, IndexError) as error:
+            except (BadSample, ShardError):
+                raise
+            except (KeyError, TypeError, IndexError, ValueError, ArithmeticError) as error:
                 raise BadSample(f"{record.where}: {name}: {type(error).__name__}: {error}") from error
         return RowData(
             streams=streams,

@@ -97,3 +97,8 @@ class Objective(Config):
     @property
     def log_scale_max(self) -> float:
         return -math.log(self.min_temperature)
+
+
+def has_text(*sides: str) -> bool:
+    """Whether a side of a pair is text, or is joined with it (`imu+text`)."""
+    return any("text" in side.split("+") for side in sides)

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from aura.objectives.gather import gather
 
+ROUNDING_S = 1e-6  # of sums of seconds
+
 
 def stable_hash(text: str) -> int:
     """A 63-bit hash, the same in every process and version; never 0, which stands for "none"."""
@@ -49,10 +51,10 @@ class Rows:
 
 
 def overlapping(rows: Rows, columns: Rows) -> Tensor:
-    """(n, m) bool: windows of one recording that share time. A window overlaps itself."""
+    """(n, m) bool: windows of one recording that share time. A window overlaps itself; one that only touches does not."""
     same = (rows.recording[:, None] == columns.recording) & (rows.recording[:, None] != 0)
-    end = (rows.start_s + rows.span_s)[:, None]
-    return same & (rows.start_s[:, None] < columns.start_s + columns.span_s) & (columns.start_s < end)
+    end, column_end = rows.start_s + rows.span_s - ROUNDING_S, columns.start_s + columns.span_s - ROUNDING_S
+    return same & (rows.start_s[:, None] < column_end) & (columns.start_s < end[:, None])
 
 
 def same_meaning(rows: Rows, columns: Rows) -> Tensor:

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from aura.data.batch import Batch, Stream
+from aura.data.reader import ReadError
 from aura.model import joined
-from aura.objectives.config import Objective
+from aura.objectives.config import Objective, has_text
+from aura.objectives.rows import Rows, overlapping, same_meaning
 from aura.tasks.retrieval import retrieval
 from aura.tasks.zeroshot import Prompts, class_embeddings, default_prompts, zeroshot
 
@@ -71,6 +73,10 @@ def _assemble(parts: list[tuple[dict, list[tuple]]]) -> Embedded:
     rows = [row for _, part in parts for row in part]
     number = np.array([row[0] for row in rows])
     kept = np.array([row[1] for row in rows]) > 0
+    if not kept.any():
+        raise ReadError(
+            "no window of data.eval could be read: every one is bad (tools/verify_shards.py names the faults)"
+        )
     order = np.flatnonzero(kept)[np.argsort(number[kept], kind="stable")]
     tensors = {key: torch.cat([part[0][key] for part in parts])[torch.from_numpy(order)] for key in parts[0][0]}
     columns = list(zip(*(rows[i] for i in order)))
@@ -125,23 +131,20 @@ def pair_retrieval(
     if both.sum() < 2:
         return None
     queries, answers = (embedded.sides[space, side][torch.from_numpy(both)] for side in (query, gallery))
-    start, end = embedded.start_s[both], embedded.start_s[both] + embedded.span_s[both]
-    recording = np.unique(embedded.recordings[both], return_inverse=True)[1]
-    meaning = None
-    if "text" in (query, gallery):
+    start, span = (torch.from_numpy(values[both]) for values in (embedded.start_s, embedded.span_s))
+    words: Any = None
+    with_text = has_text(query, gallery)
+    if with_text:
         if objective.same_text == "string":
             words = embedded.texts[both]
         else:
             label = objective.same_text.removeprefix("label:")
             words = np.array([values.get(label, "") for values in np.array(embedded.labels, dtype=object)[both]])
-        meaning = np.unique(words, return_inverse=True)[1]
+    keys = Rows.of(embedded.recordings[both].tolist(), start, span, words.tolist() if with_text else None)
 
     def right(rows: slice) -> Tensor:
-        same = recording[rows, None] == recording[None, :]
-        out = same & (start[rows, None] < end[None, :]) & (start[None, :] < end[rows, None])
-        if meaning is not None:
-            out |= meaning[rows, None] == meaning[None, :]
-        return torch.from_numpy(out)
+        same = overlapping(keys[rows], keys)
+        return same | same_meaning(keys[rows], keys) if with_text else same
 
     return retrieval(queries, answers, right)
 

@@ -64,6 +64,12 @@ def _configure_deepspeed(accelerator: Any, recipe: Recipe) -> None:
         "train_micro_batch_size_per_gpu": min(recipe.train.chunk or rows, rows),
         "gradient_accumulation_steps": 1,  # chunks and accumulated batches are ours
     }
+    for key in ("bf16", "fp16", "amp"):
+        if config.get(key, {}).get("enabled") is True:
+            raise RunError(
+                f"the DeepSpeed configuration enables {key}, which would cast the parameters: remove it there and set"
+                " train.precision=bf16, which keeps them in float32"
+            )
     for key, value in wanted.items():
         there = config.get(key, "auto")
         if there not in ("auto", None, value):

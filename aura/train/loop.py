@@ -48,6 +48,7 @@ REMEDY = (
 def pretrain(recipe: Recipe) -> int:
     """Runs, or goes on with, the run of a recipe. Returns the exit code: 0 finished, 75 preempted (start again)."""
     accelerator, precision = make_accelerator(recipe)
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": precision})})
     signals = Signals()
     run_dir = RunDir(recipe.run_dir)
     on_main(accelerator, lambda: run_dir.open(recipe))
@@ -145,7 +146,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
                     run_dir.log(values)
                     trackers.log(values)
                     tqdm.write(f"step {state.step}\n{results_table(metrics)}", file=sys.stderr)
-        if unsaved and (stop or done or state.step % recipe.checkpoint.every == 0):
+        if unsaved and (stop or done or state.metrics or state.step % recipe.checkpoint.every == 0):
             state.position = merge_positions(gather_objects(state.position, accelerator))
             run_dir.sync()
             found = checkpoint.save(folder, state, recipe, accelerator, model, optimizer, recipe.checkpoint.keep)

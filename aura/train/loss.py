@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aura.data.batch import Batch
 from aura.model import Embeddings, joined
-from aura.objectives.config import Objective
+from aura.objectives.config import Objective, has_text
 from aura.objectives.contrast import contrast, within
 from aura.objectives.gather import once, total_over_ranks, world
 from aura.objectives.rows import Rows
@@ -31,7 +31,7 @@ def compute_loss(output: Embeddings, batch: Batch, objective: Objective) -> tupl
     for i, (name, pair) in enumerate(objective.pairs.items()):
         a, b = name.split(":")
         (x, has_x), (y, has_y) = side(a, pair.space), side(b, pair.space)
-        with_text = "text" in (a, b)
+        with_text = has_text(a, b)
         result = contrast(
             x,
             y,

@@ -138,9 +138,10 @@ def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     for override in overrides:
         apply_override(values, override)
     evaluation = values.get("eval")
-    prompts = evaluation.get("prompts") if isinstance(evaluation, dict) else None
-    if isinstance(prompts, str) and not Path(prompts).exists() and (path.parent / prompts).exists():
-        values["eval"] = evaluation | {"prompts": str(path.parent / prompts)}
+    if isinstance(evaluation, dict) and isinstance(evaluation.get("prompts"), str):
+        prompts = Path(evaluation["prompts"])
+        if not prompts.exists() and (path.parent / prompts).exists():
+            values["eval"] = evaluation | {"prompts": str(path.parent / prompts)}
     return make_recipe(values, str(path))
 
 

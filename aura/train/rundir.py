@@ -153,7 +153,7 @@ def read_metrics(path: Path, until: int | None = None) -> list[tuple[str, dict[s
 
 
 def environment(shards: dict[str, str]) -> dict[str, Any]:
-    """Versions, the git commit of the working directory, and the hashes of the shards' manifests."""
+    """Versions, the git commit of aura's clone, and the hashes of the shards' manifests."""
     packages = (
         "aura",
         "torch",
@@ -171,10 +171,15 @@ def environment(shards: dict[str, str]) -> dict[str, Any]:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = "absent"
-    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    try:
+        here = Path(__file__).parent
+        git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        commit = git.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or no clone
+        commit = "unknown"
     return {
         "versions": versions | {"python": platform.python_version()},
-        "git": git.stdout.strip() if git.returncode == 0 else "unknown",
+        "git": commit,
         "shards": shards,
         "host": platform.node(),
     }
