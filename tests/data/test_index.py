@@ -259,6 +259,9 @@ def test_broken_tars_of_strangers_are_named(folder, tmp_path):
         open_folder(write("mixed-0.tar", [a[0], b[0], *a[1:], *b[1:]]))
     with pytest.raises(ShardError, match=r"clip-0000\.json is there twice"):
         open_folder(write("twice-0.tar", [a[0], *a]))
+    file, data = a[1]
+    with pytest.raises(ShardError, match=r"imu\.npy: \d+ bytes are not an array .* truncated"):
+        open_folder(write("short-0.tar", [a[0], (file, data[:-400]), *a[2:]]))
     with pytest.raises(ShardError, match="lacks id"):
         open_folder(write("alien-0.tar", [("x.json", b"{}"), ("x.jpg", b"1")]))
     path = write("cut-0.tar", [*a, *b])

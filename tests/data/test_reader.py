@@ -161,6 +161,30 @@ def test_bad_samples_are_replaced_counted_and_named(folders, tmp_path, workers, 
     same(merged([batches[10:15]]), merged([rest]))
 
 
+def test_a_sample_that_is_bad_in_part_does_not_change_the_order(folders, tmp_path):
+    """Its windows before the fault are rows: what a process remembers of the fault must not keep them out."""
+    shutil.copytree(folders / "a", tmp_path / "c")
+    split = open_split(str(tmp_path / "c"), "train")
+    for i in range(0, 37, 2):
+        shard, _ = split.locate(i)
+        entry = split.entry(i)
+        start, size = entry["members"]["mocap.npy"][:2]
+        with open(tmp_path / "c" / shard.file, "r+b") as file:
+            file.seek(entry["offset"] + start + size - 12)
+            file.write(np.full(3, np.nan, np.float32).tobytes())
+    alone = TrainReader(config(tmp_path, sources=("c",)), INPUTS, batch=8, seed=1)
+    batches, positions = steps_of(alone, 30)
+    assert alone.bad
+    faulty = {split.entry(i)["key"] for i in range(0, 37, 2)}
+    seen = {name for batch in batches for name in batch.ids}
+    assert seen & faulty, "windows that end before the fault"
+    workers = TrainReader(config(tmp_path, sources=("c",), workers=2), INPUTS, batch=8, seed=1)
+    same(merged([batches]), merged([steps_of(workers, 30)[0]]))
+    for step in (7, 19):
+        again = TrainReader(config(tmp_path, sources=("c",)), INPUTS, batch=8, seed=1, position=positions[step])
+        same(merged([batches[step + 1 :]]), merged([steps_of(again, 29 - step)[0]]))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_too_many_bad_samples_end_the_run_with_their_list(folders, tmp_path, workers):
     bad = {f"clip-{i:04d}" for i in range(5, 15)}
