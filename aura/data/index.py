@@ -279,8 +279,8 @@ def open_folder(path: str) -> dict[str, Split]:
     storage = Storage(path)
     if storage.local and not storage.folder.is_dir():
         raise ShardError(
-            f"{path} does not exist; data.sources names a URL or a folder of shards, which a converter writes:"
-            f" python -m shards.synthetic --out {path}"
+            f"{path} does not exist; data.sources and data.eval name URLs or folders of shards, which a converter writes:"
+            f" python -m shards.<dataset> --source DIR --out {path} (see the recipe's header)"
         )
     if not storage.exists(MANIFEST):
         if storage.exists(PARTS):

@@ -87,5 +87,5 @@ def check_ranks(recipe: Recipe, ranks: int) -> None:
         fitting = [r for r in range(1, max(batch, ranks) + 1) if batch % r == 0 and streams % r == 0]
         raise RunError(
             f"{ranks} ranks do not divide train.batch={batch} and data.streams={streams}; these numbers of ranks do: "
-            f"{', '.join(map(str, fitting))}. Or choose a train.batch that is a multiple of {ranks}."
+            f"{', '.join(map(str, fitting))}. Or choose train.batch and data.streams that are multiples of {ranks}."
         )
