@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
+from aura.data.writer import ShardError
 from shards.archives import SourceFile
 
 BLOCK_BYTES = 16 << 20
@@ -40,7 +41,7 @@ class Layout:
 
 @contextmanager
 def open_source(file: SourceFile) -> Iterator[BinaryIO]:
-    """A file of a source as a stream, for those too large for memory. ValueError where its archive is damaged."""
+    """A file of a source as a stream, for those too large for memory. ShardError where its archive is damaged."""
     if not file.member:
         with open(file.path, "rb") if file.span is None else io.BytesIO(file.read()) as stream:
             yield stream
@@ -49,7 +50,7 @@ def open_source(file: SourceFile) -> Iterator[BinaryIO]:
         with zipfile.ZipFile(file.path) as archive, archive.open(file.member) as stream:
             yield cast(BinaryIO, stream)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{file.path}: {file.member} cannot be read, download it again: {error}") from error
+        raise ShardError(f"{file.path}: {file.member} cannot be read, download it again: {error}") from error
 
 
 def read_columns(

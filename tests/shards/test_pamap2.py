@@ -219,6 +219,16 @@ def test_check_compares_sizes_and_hashes(folder: Path, monkeypatch: pytest.Monke
         pamap2.check(recordings)
 
 
+def test_a_damaged_zip_is_named(folder: Path, tmp_path: Path) -> None:
+    shipped = zipped(folder, tmp_path / "PAMAP2_Dataset.zip")
+    data = bytearray(shipped.read_bytes())
+    data[5000] ^= 0xFF  # inside the first file's compressed bytes; the directory at the end stays
+    shipped.write_bytes(data)
+    recordings = pamap2.plan(pamap2.find(shipped, tmp_path), (), ())
+    with pytest.raises(ShardError, match=r"PAMAP2_Dataset.zip: .*subject101.dat cannot be read, download it again"):
+        pamap2.check(recordings)
+
+
 @pytest.mark.parametrize(
     ("val", "test", "message"), [(("110",), (), "no subject 110"), (("105",), ("105",), "both splits")]
 )
