@@ -62,6 +62,7 @@ def pretrain(recipe: Recipe) -> int:
         raise
     finally:
         run_dir.close()
+        signals.end()
 
 
 def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir, signals: Signals) -> int:
@@ -207,7 +208,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
         accelerator.print(f"{stop}: saved {found}; the same command goes on from there")
     else:
         print_results(accelerator, run_dir)
-    signals.ignore()
+    signals.end()
     accelerator.wait_for_everyone()
     if main:  # last of all: who reads this may start the next run at once
         run_dir.status("preempted" if stop else "finished", state.step, stop)

@@ -31,8 +31,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.received = ""
-        for number in STOPPING:
-            signal.signal(number, self._note)
+        self.before = {number: signal.signal(number, self._note) for number in STOPPING}
         if launched():
             follow_parent()
 
@@ -45,7 +44,8 @@ class Signals:
         number = int(accelerator.gather(mine).max().item())
         return signal.Signals(number).name if number else ""
 
-    def ignore(self) -> None:
-        """For the way out: a launcher that sees one process end sends SIGTERM to the others, which are ending too."""
-        for number in STOPPING:
-            signal.signal(number, signal.SIG_IGN)
+    def end(self) -> None:
+        """Gives the signals back to the program that called; it is deaf to them on the way out where a launcher, which
+        sends SIGTERM to all its processes as soon as it sees one of them end, waits for it."""
+        for number, handler in self.before.items():
+            signal.signal(number, signal.SIG_IGN if launched() else handler)

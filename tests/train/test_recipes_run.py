@@ -1,5 +1,6 @@
 """Every recipe trains three steps on synthetic shards, with small stand-ins for the models that it would download."""
 
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from accelerate.state import AcceleratorState, GradientState
 from aura.train.loop import pretrain
 from aura.train.recipe import make_recipe
 from aura.train.rundir import read_metrics
+from aura.train.signals import STOPPING
 from shards.common import convert
 from shards.synthetic import Settings, plan, samples_of
 
@@ -59,8 +61,10 @@ def test_recipe_trains(path, shards, tmp_path):
     values["train"].update(steps=3, batch=8, warmup=0)
     values["eval"] = {"pool": 8, "batch": 8}
     values["run_dir"] = str(tmp_path / "run")
+    handlers = [signal.getsignal(number) for number in STOPPING]
     try:
         assert pretrain(make_recipe(values)) == 0
+        assert [signal.getsignal(number) for number in STOPPING] == handlers, "the caller has its signals back"
     finally:
         AcceleratorState._reset_state()
         GradientState._reset_state()

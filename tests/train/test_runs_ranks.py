@@ -2,11 +2,16 @@
 
 import shutil
 import signal
+import sys
+import time
 
 import pytest
 
-from tests.train.runs import metrics, status
+from tests.train.runs import LIMIT_S, PRETRAIN, metrics, status
 from tests.train.test_runs import assert_same_run
+
+LAUNCH_ONE = [sys.executable, "-m", "accelerate.commands.launch"]
+LAUNCH_ONE += ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="DeepSpeed compiles its CPU communication with g++")
@@ -23,6 +28,20 @@ def test_two_launched_ranks_follow_one_process(processes, unbroken, tmp_path):
     ddp = processes.accelerate(tmp_path / "ddp", "accelerate_config_cpu.yaml")
     assert ddp.wait() == [0], ddp.text()
     assert_same_run(tmp_path / "ddp", unbroken, rel=1e-4)
+
+
+def test_the_launcher_of_one_process_passes_its_end_on(processes, tmp_path):
+    run_dir = tmp_path / "run"
+    endless = processes.arguments(run_dir, "train.steps=100000", "eval.every=100000")
+    run = processes.command(run_dir, [*LAUNCH_ONE, str(PRETRAIN), *endless])
+    run.until(2)
+    run.signal(signal.SIGTERM)  # of which it dies
+    end = time.monotonic() + LIMIT_S
+    while status(run_dir)["state"] == "running":
+        assert time.monotonic() < end, run.text()
+        time.sleep(0.05)
+    assert run.wait() == [-signal.SIGTERM]
+    assert status(run_dir)["state"] == "preempted", run.text()
 
 
 def losses(run_dir):
