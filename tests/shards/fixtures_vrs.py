@@ -22,14 +22,14 @@ MODELS = {"imu-right": "BMI085", "imu-left": "BMI263"}
 STATE, CONFIGURATION, DATA = 1, 2, 3
 
 _RECORD = np.dtype(
-    [("size", "<u4"), ("previous", "<u4"), ("type", "<i4"), ("version", "<u4"), ("time", "<f8"), ("instance", "<u2")]
-    + [("kind", "u1"), ("compression", "u1"), ("uncompressed", "<u4")]
-)
+    [("size", "<u4"), ("previous", "<u4"), ("type", "<i4"), ("version", "<u4"), ("time", "<f8"),
+     ("instance", "<u2"), ("kind", "u1"), ("compression", "u1"), ("uncompressed", "<u4")]
+)  # fmt: skip
 _SAMPLE = np.dtype(
-    [("header", _RECORD), ("acc_valid", "u1"), ("gyro_valid", "u1"), ("mag_valid", "u1"), ("temperature", "<f8")]
-    + [("capture", "<i8"), ("processing_clock", "<i8"), ("arrival", "<i8"), ("processing", "<i8")]
-    + [("acc", "<f4", 3), ("gyro", "<f4", 3), ("mag", "<f4", 3)]
-)
+    [("header", _RECORD), ("acc_valid", "u1"), ("gyro_valid", "u1"), ("mag_valid", "u1"), ("temperature", "<f8"),
+     ("capture", "<i8"), ("processing_clock", "<i8"), ("arrival", "<i8"), ("processing", "<i8"),
+     ("acc", "<f4", 3), ("gyro", "<f4", 3), ("mag", "<f4", 3)]
+)  # fmt: skip
 _FIXED = [("stream_index", "uint32_t", 0), ("device_id", "uint64_t", 4), ("nominal_rate", "double", 12)] + [
     (f"has_{what}", "Bool", 20 + i) for i, what in enumerate(("accelerometer", "gyroscope", "magnetometer"))
 ]
