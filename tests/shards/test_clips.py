@@ -1,0 +1,134 @@
+"""Clips of video files: copied or encoded anew, each frame at its time."""
+
+import io
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from aura.data.video import decode_frames, encode_h264
+from shards.clips import Clip, clips, look
+
+
+def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """A frame that shows its number as eight black or white bars."""
+    bars = np.array([255 * (index >> bit & 1) for bit in range(8)], np.uint8)
+    return np.broadcast_to(np.repeat(bars, width // 8)[None, :, None], (height, width, 3))
+
+
+def number(image: np.ndarray) -> int:
+    lit = image.mean((0, 2)).reshape(8, -1).mean(1) > 127
+    return int((lit * 2 ** np.arange(8)).sum())
+
+
+def numbers(clip: Clip) -> list[int]:
+    shown = decode_frames(clip.mp4, np.arange(clip.frames) / clip.rate_hz)
+    return [number(image) for image in shown]
+
+
+def file_of(path: Path, frames: int, fps: int = 30, size: tuple[int, int] = (48, 64), **options: str) -> Path:
+    """A file of x264's own settings, or with options of it."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options=options)
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        stream.codec_context.thread_count = 1
+        for index in range(frames):
+            image = np.ascontiguousarray(picture(index, *size))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_file_that_fits_is_copied_at_its_key_frames(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(encode_h264(np.stack([picture(i) for i in range(100)]), 25))
+    file = look(path)
+    assert (file.fits, file.frames, file.rate_hz) == (True, 100, pytest.approx(25))
+    first, second = clips(file, [(0.0, 1.5), (1.5, 4.0)])
+    assert first is not None
+    assert second is not None
+    assert (first.copied, second.copied) == (True, True)
+    assert (first.start_s, first.rate_hz, numbers(first)) == (0.0, pytest.approx(25), list(range(38)))
+    # 1.5 s is frame 37.5: the clip begins at the key frame before, at 1 s.
+    assert (second.start_s, numbers(second)) == (pytest.approx(1.0), list(range(25, 100)))
+    assert next(clips(file, [(1.5, 4.0)])) == second
+    assert list(clips(file, [(5.0, 6.0)])) == [None]
+
+
+def test_groups_with_b_frames_are_copied_whole(tmp_path: Path) -> None:
+    path = file_of(tmp_path / "b.mp4", 90, x264opts="keyint=30:min-keyint=30:scenecut=0:bframes=3:b-adapt=0")
+    file = look(path)
+    assert file.fits
+    assert (np.diff(file.times) < 0).any()
+    (clip,) = clips(file, [(1.2, 1.6)])
+    assert clip is not None
+    assert (clip.start_s, numbers(clip)) == (pytest.approx(1.0), list(range(30, 60)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"x264opts": "keyint=30:min-keyint=30:scenecut=0:bframes=3:b-adapt=0:open-gop=1"},
+        {"x264opts": "keyint=60:scenecut=0"},
+    ],
+)
+def test_others_are_encoded_anew_on_an_even_grid(tmp_path: Path, options: dict) -> None:
+    file = look(file_of(tmp_path / "c.mp4", 100, **options))
+    assert not file.fits
+    first, second, beyond = clips(file, [(0.0, 1.5), (1.5, 4.0), (4.0, 5.0)])
+    assert first is not None
+    assert second is not None
+    assert beyond is None
+    assert (first.start_s, first.rate_hz, numbers(first)) == (0.0, 10.0, list(range(0, 45, 3)))
+    # The file ends at 3.3 s, at frame 99.
+    assert (second.start_s, numbers(second)) == (1.5, list(range(45, 100, 3)))
+    assert not first.copied
+    written = tmp_path / "again.mp4"
+    written.write_bytes(first.mp4)
+    assert look(written).fits
+
+
+def test_a_larger_file_is_scaled_to_the_side(tmp_path: Path) -> None:
+    path = tmp_path / "d.mp4"
+    path.write_bytes(encode_h264(np.stack([picture(i, 96, 160) for i in range(30)]), 10))
+    (clip,) = clips(look(path), [(0.0, 2.0)], side=48)
+    assert clip is not None
+    assert (clip.width, clip.height, clip.frames, clip.copied) == (80, 48, 20, False)
+    assert numbers(clip) == list(range(20))
+    (same,) = clips(look(path), [(0.0, 2.0)], side=96)
+    assert same is not None
+    assert (same.copied, same.width) == (True, 160)
+
+
+def test_a_rate_that_varies_is_read_by_time(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for index in [*range(0, 30), *range(60, 90)]:  # half a second of frames is lost in between
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture(index)), format="rgb24")
+            frame.pts = index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    (clip,) = clips(look(path), [(0.0, 3.0)])
+    assert clip is not None
+    shown = numbers(clip)
+    assert shown[:10] == list(range(0, 30, 3))
+    assert shown[20:] == list(range(60, 90, 3))
+    assert set(shown[10:20]) == {29, 60}
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    good = encode_h264(np.stack([picture(i) for i in range(20)]), 10)
+    for name, data in {"cut.mp4": good[: len(good) // 2], "text.mp4": b"not a video" * 9, "none.mp4": b""}.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ValueError, match=name):
+            list(clips(look(tmp_path / name), [(0.0, 2.0)]))
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        container.add_stream("aac", rate=8000)
+    (tmp_path / "sound.mp4").write_bytes(buffer.getvalue())
+    with pytest.raises(ValueError, match=r"sound\.mp4"):
+        look(tmp_path / "sound.mp4")
