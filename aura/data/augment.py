@@ -14,6 +14,7 @@ from torch import Tensor
 from aura.body.skeletons import SKELETONS, Skeleton
 from aura.data.batch import Batch, Stream
 from aura.data.config import Input
+from aura.data.quaternions import conjugate, multiply, rotate
 
 
 def augment(batch: Batch, inputs: Mapping[str, Input]) -> Batch:
@@ -127,22 +128,3 @@ def _masked(stream: Stream, values: Tensor, mask: Tensor) -> Stream:
         mask = mask & ~stream.draws["drop"]
     known = stream.valid[:, :, None, None] & mask[:, None, :, None]
     return dataclasses.replace(stream, values=torch.where(known, values, 0.0), joint_mask=mask, draws={})
-
-
-def conjugate(q: Tensor) -> Tensor:
-    """The opposite turn of unit quaternions (..., 4), w x y z."""
-    return torch.cat([q[..., :1], -q[..., 1:]], dim=-1)
-
-
-def multiply(p: Tensor, q: Tensor) -> Tensor:
-    """Hamilton product of quaternions (..., 4), w x y z."""
-    w, v, x, u = p[..., :1], p[..., 1:], q[..., :1], q[..., 1:]
-    return torch.cat([w * x - (v * u).sum(-1, keepdim=True), w * u + x * v + torch.linalg.cross(v, u)], dim=-1)
-
-
-def rotate(q: Tensor, v: Tensor) -> Tensor:
-    """Vectors v (..., 3) turned by unit quaternions q (..., 4)."""
-    q = q.expand(*v.shape[:-1], 4)
-    u = q[..., 1:]
-    t = 2 * torch.linalg.cross(u, v)
-    return v + q[..., :1] * t + torch.linalg.cross(u, t)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from aura.body.kinematics import multiply
 from aura.data.config import ImuInput, MocapInput, Pose2dInput
 from aura.data.fields import Fields
 
@@ -50,12 +51,6 @@ def _limb_rotations(rng: np.random.Generator, count: int, degrees: float) -> np.
         rng.uniform(-np.pi, np.pi, count) if degrees >= 180 else np.radians(degrees) * rng.standard_normal(count)
     ) / 2
     return np.stack([np.cos(half), np.sin(half), 0 * half, 0 * half], axis=1).astype(np.float32)
-
-
-def multiply(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Hamilton product of quaternions (..., 4), w x y z."""
-    w, v, x, u = p[..., :1], p[..., 1:], q[..., :1], q[..., 1:]
-    return np.concatenate([w * x - (v * u).sum(-1, keepdims=True), w * u + x * v + np.cross(v, u)], axis=-1)
 
 
 def draw_skeleton(out: Fields, config: MocapInput | Pose2dInput, rng: np.random.Generator) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from aura.data.batch import Stream
+from aura.data.quaternions import multiply, rotate
 
 GRAVITY = 9.81  # m/s^2: the accelerometer's unit inside the towers
 World = Literal["none", "start", "mean"]
@@ -103,25 +104,3 @@ def integrate(gyro: Tensor, step_s: Tensor) -> Tensor:
         q = torch.cat([q[..., :shift, :], multiply(q[..., :-shift, :], q[..., shift:, :])], dim=-2)
         shift *= 2
     return q / q.norm(dim=-1, keepdim=True)
-
-
-def multiply(p: Tensor, q: Tensor) -> Tensor:
-    """Hamilton product of quaternions (..., 4), w x y z."""
-    a, b, c, d = p.unbind(-1)
-    w, x, y, z = q.unbind(-1)
-    return torch.stack(
-        [
-            a * w - b * x - c * y - d * z,
-            a * x + b * w + c * z - d * y,
-            a * y - b * z + c * w + d * x,
-            a * z + b * y - c * x + d * w,
-        ],
-        dim=-1,
-    )
-
-
-def rotate(q: Tensor, v: Tensor) -> Tensor:
-    """Vectors (..., 3) turned by unit quaternions (..., 4)."""
-    u = q[..., 1:]
-    t = 2 * torch.linalg.cross(u, v)
-    return v + q[..., :1] * t + torch.linalg.cross(u, t)

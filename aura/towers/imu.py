@@ -13,31 +13,24 @@ from aura.data.batch import Stream
 from aura.data.config import ImuInput
 from aura.towers.features import World, imu_channels, imu_features
 from aura.towers.output import TowerOutput
-from aura.towers.stem import MomentBranch, Moments, Pool, Stem, token_mask, token_stride
-from aura.towers.tower import Tower, TowerSettings
+from aura.towers.stem import MomentBranch, Pool, Stem, token_mask, token_stride
+from aura.towers.tower import Tower, TransformerSettings
 from aura.towers.transformer import Transformer, masked_mean
 
 # More rows than there are placements: names that are added later do not change the shape of a checkpoint.
 PLACEMENT_ROWS = 128
 
 
-class ImuTransformerConfig(TowerSettings):
+class ImuTransformerConfig(TransformerSettings):
     """Transformer over short tokens of each sensor, then fusion over sensors and time."""
 
     kind: Literal["imu_transformer"] = "imu_transformer"
-    width: int = Field(default=192, gt=0)
-    depth: int = Field(default=4, gt=0)
-    heads: int = Field(default=6, gt=0)
-    mlp_ratio: float = Field(default=4.0, gt=0)
     stem: int = Field(default=48, gt=0, description="channels after the first convolution")
-    token_s: float = Field(default=0.2, gt=0)
     world: World = Field(
         default="mean", description="channels in a frame with z up: gravity from the start or mean; none: without"
     )
     norms: bool = Field(default=True, description="the lengths of force and rate as channels")
     placements: bool = Field(default=True, description="tell the tower where each sensor is worn")
-    pool: Literal["mean", "attention"] = "mean"
-    moments: Moments | None = None
 
 
 class ImuTransformer(Tower):

@@ -12,24 +12,17 @@ from aura.data.batch import Stream
 from aura.data.config import MocapInput, Pose2dInput
 from aura.towers.motion_features import MotionFeatures
 from aura.towers.output import TowerOutput
-from aura.towers.stem import MomentBranch, Moments, Pool, Stem, token_mask, token_stride
-from aura.towers.tower import Tower, TowerSettings
+from aura.towers.stem import MomentBranch, Pool, Stem, token_mask, token_stride
+from aura.towers.tower import Tower, TransformerSettings
 from aura.towers.transformer import Transformer, masked_mean
 
 
-class MotionTransformerConfig(TowerSettings):
+class MotionTransformerConfig(TransformerSettings):
     """Transformer over short tokens of a skeleton's motion."""
 
     kind: Literal["motion_transformer"] = "motion_transformer"
-    width: int = Field(default=192, gt=0)
-    depth: int = Field(default=4, gt=0)
-    heads: int = Field(default=6, gt=0)
-    mlp_ratio: float = Field(default=4.0, gt=0)
     stem: int = Field(default=128, gt=0, description="channels after the first convolution")
-    token_s: float = Field(default=0.2, gt=0)
     smooth_s: float = Field(default=0.04, ge=0, description="standard deviation of the smoothing over time; 0: none")
-    pool: Literal["mean", "attention"] = "mean"
-    moments: Moments | None = None
 
 
 class MotionTransformer(Tower):

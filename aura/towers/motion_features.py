@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -130,11 +131,11 @@ def smooth(x: Tensor, known: Tensor, kernel: Tensor) -> Tensor:
     """Weighted mean over time of the known values: x (B, T, J, D), known (B, T, J), kernel (K,), K odd."""
     if len(kernel) == 1:
         return x
-    b, t, j, d = x.shape
+    b, _, j, d = x.shape
     weight = known[..., None].to(x.dtype)
-    both = torch.cat([x * weight, weight], dim=-1).permute(0, 2, 3, 1).reshape(-1, 1, t)
+    both = rearrange(torch.cat([x * weight, weight], dim=-1), "b t j d -> (b j d) 1 t")
     both = F.conv1d(both, kernel.to(x.dtype)[None, None], padding=len(kernel) // 2)
-    both = both.reshape(b, j, d + 1, t).permute(0, 3, 1, 2)
+    both = rearrange(both, "(b j d) 1 t -> b t j d", b=b, j=j)
     return torch.where(known[..., None], both[..., :d] / both[..., d:].clamp(min=1e-6), 0.0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -87,7 +88,7 @@ class MomentBranch(nn.Module):
         self.out = nn.Linear(config.width, config.width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        patches = pad_items(x, self.stride).unflatten(-1, (-1, self.stride)).transpose(1, 2).flatten(2)
+        patches = rearrange(pad_items(x, self.stride), "b c (n stride) -> b n (c stride)", stride=self.stride)
         return self.out(self.transformer(self.patch(patches), mask))
 
 

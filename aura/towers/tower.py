@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
@@ -11,6 +12,7 @@ from torch import nn
 from aura.data.batch import Stream
 from aura.data.config import Config
 from aura.towers.output import TowerOutput
+from aura.towers.stem import Moments
 from aura.towers.tuning import Full, Tuning
 
 
@@ -26,7 +28,19 @@ class TowerSettings(Config):
     )
 
 
-class Tower(nn.Module):
+class TransformerSettings(TowerSettings):
+    """What the configurations of our own transformers over short tokens share."""
+
+    width: int = Field(default=192, gt=0)
+    depth: int = Field(default=4, gt=0)
+    heads: int = Field(default=6, gt=0)
+    mlp_ratio: float = Field(default=4.0, gt=0)
+    token_s: float = Field(default=0.2, gt=0)
+    pool: Literal["mean", "attention"] = "mean"
+    moments: Moments | None = None
+
+
+class Tower(nn.Module, ABC):
     """A stream of a batch to one embedding a row, and tokens in time.
 
     width           of `TowerOutput.pooled` and `tokens`
@@ -38,20 +52,20 @@ class Tower(nn.Module):
     frozen: bool = False
     lora_targets: tuple[str, ...] = ("qkv", "out", "up", "down")
 
-    def forward(self, stream: Stream) -> TowerOutput:
-        raise NotImplementedError
+    @abstractmethod
+    def forward(self, stream: Stream) -> TowerOutput: ...
 
+    @abstractmethod
     def blocks(self) -> Sequence[nn.Module]:
         """Layers from input to output, as `last n layers` counts them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def head(self) -> Sequence[nn.Module | nn.Parameter]:
         """What follows the last layer: trained together with it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_checkpointing(self, on: bool) -> None:
         """Recomputes the layers' activations in the backward pass, or keeps them."""
-        raise NotImplementedError
 
     def train(self, mode: bool = True) -> Tower:
         """A frozen tower stays in evaluation mode: no dropout, no moving statistics."""

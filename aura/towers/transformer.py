@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -40,10 +41,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, table: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
         """x (B, N, W); mask (B, 1, 1, N) bool, True where a key may be read."""
-        b, n, w = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, w // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = rearrange(self.qkv(self.norm1(x)), "b n (qkv h w) -> qkv b h n w", qkv=3, h=self.heads)
         y = F.scaled_dot_product_attention(rotate(q, table), rotate(k, table), v, attn_mask=mask)
-        x = x + self.out(y.transpose(1, 2).reshape(b, n, w))
+        x = x + self.out(rearrange(y, "b h n w -> b n (h w)"))
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 

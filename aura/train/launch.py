@@ -78,14 +78,3 @@ def _configure_deepspeed(accelerator: Any, recipe: Recipe) -> None:
                 "(train.clip, train.batch and train.chunk of the recipe decide)"
             )
         config[key] = value
-
-
-def check_ranks(recipe: Recipe, ranks: int) -> None:
-    """Raises RunError unless the ranks divide the batch and the streams of order."""
-    batch, streams = recipe.train.batch, recipe.data.streams
-    if batch % ranks or streams % ranks:
-        fitting = [r for r in range(1, max(batch, ranks) + 1) if batch % r == 0 and streams % r == 0]
-        raise RunError(
-            f"{ranks} ranks do not divide train.batch={batch} and data.streams={streams}; these numbers of ranks do: "
-            f"{', '.join(map(str, fitting))}. Or choose train.batch and data.streams that are multiples of {ranks}."
-        )

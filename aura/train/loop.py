@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from aura.data.augment import augment
 from aura.data.batch import Batch
+from aura.data.order import check_ranks
 from aura.data.reader import EvalReader, ReadError, TrainReader, merge_positions, plan, too_many
 from aura.model import AuraModel, Embeddings
 from aura.objectives.config import Objective
@@ -28,7 +29,7 @@ from aura.towers import make_tokenizer
 from aura.towers.stored import Tokenize, stored_towers
 from aura.train import checkpoint
 from aura.train.checks import check_data
-from aura.train.launch import check_ranks, make_accelerator
+from aura.train.launch import make_accelerator
 from aura.train.loss import compute_loss
 from aura.train.optim import make_optimizer
 from aura.train.recipe import Recipe, RecipeError
@@ -53,7 +54,7 @@ def pretrain(recipe: Recipe) -> int:
     run_dir = RunDir(recipe.run_dir)
     on_main(accelerator, lambda: run_dir.open(recipe))
     try:
-        check_ranks(recipe, accelerator.num_processes)
+        check_ranks(recipe.train.batch, recipe.data.streams, accelerator.num_processes)
         return _pretrain(recipe, accelerator, precision, run_dir, signals)
     except BaseException as error:
         if accelerator.is_main_process:

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from aura.body.skeletons import SKELETONS, Skeleton
-from aura.data.augment import augment, augment_imu, augment_mocap, augment_pose2d, multiply, rotate, stretch_bones
+from aura.data.augment import augment, augment_imu, augment_mocap, augment_pose2d, stretch_bones
 from aura.data.batch import Batch, Stream
 from aura.data.config import ImuInput, MocapInput
+from aura.data.quaternions import multiply, rotate
 
 CHAIN = Skeleton("chain", ("hand", "elbow", "shoulder", "foot"), (1, 2, -1, -1))
 

@@ -4,13 +4,15 @@ import sys
 
 import torch
 
-from aura.train.launch import check_ranks, make_accelerator
+from aura.data.order import check_ranks
+from aura.train.launch import make_accelerator
 from aura.train.rundir import RunError
 from tests.train.batches import tiny_recipe
 
 try:
     accelerator, precision = make_accelerator(tiny_recipe())
-    check_ranks(tiny_recipe(), accelerator.num_processes)
+    recipe = tiny_recipe()
+    check_ranks(recipe.train.batch, recipe.data.streams, accelerator.num_processes)
 except RunError as error:
     print(f"refused: {error}")
     sys.exit(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -59,9 +60,9 @@ class SenvtBlock(nn.Module):
         return y + x if self.residual else y
 
     def attend(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = rearrange(self.qkv(self.norm1(x)), "b n (qkv h w) -> qkv b h n w", qkv=3, h=self.heads)
         y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
-        return F.dropout(self.out(y.transpose(1, 2).flatten(2)), self.dropout, self.training)
+        return F.dropout(self.out(rearrange(y, "b h n w -> b n (h w)")), self.dropout, self.training)
 
 
 class Senvt(Tower):
