@@ -82,6 +82,25 @@ def files(source: Path, endings: tuple[str, ...], cache: Path) -> list[SourceFil
     return [found[name] for name in sorted(found)]
 
 
+def files_within(source: Path, endings: tuple[str, ...], cache: Path) -> list[SourceFile]:
+    """As `files`, and those of zips inside of zips, which are unpacked to `cache`, in order of place."""
+    found = files(source, endings, cache)
+    for path in [source] if source.is_file() else sorted(source.rglob("*")):
+        if path.suffix.lower() != ".zip":
+            continue
+        with zipfile.ZipFile(path) as archive:
+            for name in (name for name in archive.namelist() if name.lower().endswith(".zip")):
+                unpacked = cache / path.stem / Path(name).name
+                unpacked.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    with archive.open(name) as stream, open(unpacked, "wb") as copy:
+                        shutil.copyfileobj(stream, copy, 1 << 20)
+                except DAMAGED as error:
+                    raise ShardError(f"{path}: {name} cannot be read, download it again: {error}") from error
+                found += files(unpacked, endings, cache)
+    return found
+
+
 def _inside(path: Path, endings: tuple[str, ...], cache: Path) -> list[SourceFile]:
     if path.name.lower().endswith(".zip"):
         with zipfile.ZipFile(path) as archive:

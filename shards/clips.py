@@ -71,7 +71,7 @@ def look(path: Path) -> VideoFile:
                 raise ValueError(f"{path.name} is truncated: {len(packets)} of {stream.frames} frames are there")
             stamps = np.array([p.pts for p in packets], np.int64)
             keys = np.array([p.is_keyframe for p in packets])
-            times = (stamps - stamps.min()).astype(np.float64) * float(stream.time_base)
+            times = np.asarray(stamps - stamps.min(), float) * float(stream.time_base)
             context = stream.codec_context
             plain = context.name == "h264" and context.pix_fmt == "yuv420p"
             width, height = context.width, context.height
@@ -162,7 +162,7 @@ def _encoded(file: VideoFile, spans: Sequence[tuple[float, float]], rate_hz: flo
     shrink = min(1.0, side / min(file.width, file.height)) if side else 1.0
     width, height = (max(2, 2 * round(shrink * pixels / 2)) for pixels in (file.width, file.height))
     last_s, half = float(file.times.max()), 0.5 / (file.rate_hz or rate_hz)
-    frames = _frames(file, width, height)
+    frames = pictures(file, width, height)
     here = next(frames, None)
     then = next(frames, None)
     for begin, end in spans:
@@ -182,7 +182,7 @@ def _encoded(file: VideoFile, spans: Sequence[tuple[float, float]], rate_hz: flo
         yield Clip(mp4, first / rate_hz, rate_hz, len(pixels), width, height, False)
 
 
-def _frames(file: VideoFile, width: int, height: int) -> Iterator[tuple[float, np.ndarray]]:
+def pictures(file: VideoFile, width: int, height: int) -> Iterator[tuple[float, np.ndarray]]:
     """(seconds from the first frame, picture (H, W, 3)) of all frames in the order in which they are shown."""
     to_rgb = VideoReformatter()
     try:

@@ -18,7 +18,6 @@ wanted, `Optional`.
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -32,7 +31,7 @@ import pyarrow as pa
 from aura.body.virtual_imu import GRAVITY
 from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
-from shards.archives import SourceFile, files
+from shards.archives import SourceFile, files_within
 from shards.columns import Layout, open_source, read_columns
 from shards.common import convert, parser
 from shards.pamap2_texts import ACTIVITIES, FILES, TRANSIENT
@@ -173,18 +172,8 @@ def size_of(file: SourceFile) -> int:
 
 
 def find(source: Path, cache: Path) -> list[SourceFile]:
-    """The `.dat` files of a folder or zip, in order of name. An archive inside an archive is unpacked into `cache`."""
-    found = files(source, (".dat",), cache)
-    outer = [source] if source.is_file() else sorted(source.rglob("*.zip"))
-    for path in (p for p in outer if p.suffix.lower() == ".zip"):
-        with zipfile.ZipFile(path) as archive:
-            inner = [name for name in archive.namelist() if name.lower().endswith(".zip")]
-        for name in inner:
-            unpacked = cache / Path(name).name
-            with open_source(SourceFile(name, path, member=name)) as stream, open(unpacked, "wb") as copy:
-                shutil.copyfileobj(stream, copy, 1 << 20)
-            found += files(unpacked, (".dat",), cache)
-    return found
+    """The `.dat` files of a folder or zip. A zip inside a zip is unpacked into `cache`."""
+    return files_within(source, (".dat",), cache)
 
 
 def plan(found: Sequence[SourceFile], val: Sequence[str], test: Sequence[str]) -> list[Recording]:

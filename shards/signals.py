@@ -131,13 +131,13 @@ def _samples(
 def on_grid(
     times: np.ndarray, values: np.ndarray, grid: np.ndarray, rate_hz: float, longest: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values (n, 6) at `times`, on an even grid (T,): (T, 6) float32, which of them hold (T,), which were filled (T,).
+    """Values (n, C) at `times`, on an even grid (T,): (T, C) float32, which of them hold (T,), which were filled (T,).
 
     Linear between neighbours up to `longest` seconds apart; a time of the grid that is a row's has its very values.
     A row with any value missing counts as missing.
     """
     good = np.isfinite(values).all(1)
-    out = np.zeros((len(grid), 6), np.float32)
+    out = np.zeros((len(grid), values.shape[1]), np.float32)
     if not good.any():
         return out, np.zeros(len(grid), bool), np.zeros(len(grid), bool)
     t, x = times[good], values[good]
