@@ -38,6 +38,7 @@ from aura.data.writer import Dropped, ShardError
 from shards.archives import DAMAGED, read_to_end
 from shards.common import convert, parser
 from shards.utd_mhad_texts import ACTIONS
+from shards.wordings import spoken
 
 DATASET = "utd_mhad"
 PAGE = "https://www.utdallas.edu/~kehtar/UTD-MHAD.html"
@@ -113,9 +114,6 @@ def samples_of(recording: Recording) -> Iterator[tuple[str, Sample] | Dropped]:
         frames = grey(load(recording.depth, "d_depth", (240, 320, None)))
         streams["video_depth"] = {**camera_clock(len(frames), duration), "camera": CAMERA.intrinsics()}
         arrays["video_depth"] = encode_h264(frames, streams["video_depth"]["rate_hz"])
-    texts = [("label", action.label)]
-    texts += [("description", text) for text in action.descriptions]
-    texts += [("paraphrase", text) for text in action.paraphrases]
     yield (
         recording.split,
         Sample(
@@ -127,7 +125,7 @@ def samples_of(recording: Recording) -> Iterator[tuple[str, Sample] | Dropped]:
             duration_s=duration,
             licence=LICENCE,
             labels={"activity": action.name},
-            texts=[{"text": text, "start_s": 0.0, "end_s": duration, "kind": kind} for kind, text in texts],
+            texts=spoken(action, 0.0, duration),
             streams=streams,
             arrays=arrays,
         ),
