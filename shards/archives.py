@@ -50,6 +50,15 @@ class SourceFile:
         return data
 
 
+def on_disk(file: SourceFile, folder: Path) -> Path:
+    """A path of the file's content: its own, or of a copy in `folder` where it is in an archive."""
+    if not file.member and file.span is None:
+        return file.path
+    copy = folder / file.name.rpartition("/")[2]
+    copy.write_bytes(file.read())
+    return copy
+
+
 def files(source: Path, endings: tuple[str, ...], cache: Path) -> list[SourceFile]:
     """All files whose name ends in one of `endings` (lower case), in order of name.
 

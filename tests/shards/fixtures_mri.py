@@ -190,7 +190,7 @@ def _labels(subject: Subject) -> dict:
         "imu_avail_frames": [*subject.imu], "gt_avail_frames": [*subject.gt], "2d_l_avail_frames": [*subject.gt],
         "2d_r_avail_frames": [*subject.gt], "pose_2d_l": padded(image_points(frame, "l"), *subject.gt),
         "pose_2d_r": padded(image_points(frame, "r"), *subject.gt),
-        "video_label": {action: [*ends] for action, ends in subject.labels.items()}, "camera_matrix": CAMERA,
+        "video_label": {action: [*ends] for action, ends in subject.labels.items()}, "camera_matrix": {"cam1_intrinsic": CAMERA, "cam2_intrinsic": CAMERA},
     }  # fmt: skip
 
 

@@ -1,0 +1,74 @@
+"""Videos whose frames are counted, not timed: frame i of the file was taken with row i of the recording.
+
+Files whose own rate is wrong (30 a second for 10) are so given their true one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aura.data.video import encode_h264
+from shards.clips import look, pictures
+
+SIDE = 448  # pixels of the shorter side at most
+
+
+@dataclass(frozen=True)
+class Film:
+    """A video file and what is known about its camera.
+
+    first       the file's frame that was taken with row 0
+    intrinsics  of the file's full size: fx, fy, cx, cy; {} where unknown
+    """
+
+    path: Path
+    first: int = 0
+    intrinsics: dict[str, float] | None = None
+
+    def clips(self, wanted: Sequence[tuple[np.ndarray, float]]) -> Iterator[tuple[dict, bytes] | str]:
+        """For each piece (rows (k,) ascending, rows a second) its stream's entry and its mp4, or why there is none.
+
+        Pieces are in order; the file is decoded once, and made smaller where its shorter side has over `SIDE` pixels.
+        """
+        try:
+            file = look(self.path)
+            shrink = min(1.0, SIDE / min(file.width, file.height))
+            width, height = (max(2, 2 * round(shrink * pixels / 2)) for pixels in (file.width, file.height))
+            frames = enumerate(pixels for _, pixels in pictures(file, width, height))
+            number, picture = next(frames)
+            camera = {"width": width, "height": height, **self._scaled(width / file.width, height / file.height)}
+        except (ValueError, OSError, StopIteration) as error:
+            for _ in wanted:
+                yield f"video that cannot be read: {error}"
+            return
+        for rows, rate_hz in wanted:
+            images = []
+            try:
+                for row in rows + self.first:
+                    while number < row:
+                        number, picture = next(frames)
+                    images.append(picture)
+            except (ValueError, StopIteration):
+                pass
+            if not images or rows[0] + self.first < 0:
+                yield "video that has ended or is damaged before this time"
+                continue
+            entry = {"rate_hz": rate_hz, "start_s": 0.0, "length": len(images), "camera": camera}
+            yield entry, encode_h264(np.stack(images), rate_hz)
+
+    def _scaled(self, x: float, y: float) -> dict[str, Any]:
+        """The intrinsics at another size; pixel (0, 0) is the centre of the first pixel."""
+        k = self.intrinsics
+        if not k:
+            return {}
+        return {
+            "fx": k["fx"] * x,
+            "fy": k["fy"] * y,
+            "cx": (k["cx"] + 0.5) * x - 0.5,
+            "cy": (k["cy"] + 0.5) * y - 0.5,
+        }
