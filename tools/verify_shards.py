@@ -69,6 +69,11 @@ def verify(folder: Path) -> tuple[list[Fault], list[Found], dict]:
         here = list(read_tar(folder / name, split, faults))
         if about is not None:
             _check_shard(folder, name, about, here, faults)
+        elif manifest:
+            for one in here:
+                one.fault, one.sample = "the manifest does not list its shard", None
+            found += here
+            continue
         for one in here:
             place = f"{name}: {one.key}"
             if seen.setdefault(one.key, name) != name:
@@ -201,6 +206,23 @@ def _check_totals(manifest: dict, found: list[Found], faults: list[Fault]) -> No
                 )
 
 
+def mixed_splits(found: list[Found]) -> list[str]:
+    """Subjects and sessions that more than one split holds: results there are not about unseen people."""
+    notes = []
+    for what in ("subject", "session"):
+        splits: dict[tuple[str, str], set[str]] = {}
+        for one in found:
+            if one.head is not None and one.head[what]:
+                splits.setdefault((one.head["dataset"], one.head[what]), set()).add(one.split)
+        mixed = sorted(f"{name} ({', '.join(sorted(there))})" for (_, name), there in splits.items() if len(there) > 1)
+        if mixed:
+            more = f" and {len(mixed) - 5} more" if len(mixed) > 5 else ""
+            notes.append(
+                f"{len(mixed)} of {len(splits)} {what}s are in more than one split: {'; '.join(mixed[:5])}{more}"
+            )
+    return notes
+
+
 def _kind(line: str) -> str:
     if "finite" in line:
         return "not finite"
@@ -305,6 +327,8 @@ def main(arguments: list[str] | None = None) -> int:
     faults, found, manifest = verify(options.folder)
     good = sum(not one.fault for one in found)
     print(table(faults))
+    for note in mixed_splits(found):
+        print(f"note: {note}")
     print(f"{options.folder}: {good} of {len(found)} samples are good, {len(faults)} faults")
     if options.repair is not None:
         try:

@@ -225,3 +225,18 @@ def test_repair_keeps_the_good_samples(folder, tmp_path, capsys):
     assert manifest["converter"]["name"] == "test"
     assert manifest["dropped"]["repair: unreadable or against the format"]["count"] == 3
     assert "not repaired" in check(folder, capsys, options=("--repair", tmp_path / "new"))
+
+
+def test_a_tar_that_the_manifest_does_not_list(folder, tmp_path, capsys):
+    shutil.copy(folder / "val-000000.tar", folder / "train-000009.tar")
+    rewrite(folder / "train-000009.tar", lambda files: [(n.replace("clip-0006", "stranger"), d) for n, d in files])
+    check(folder, capsys, "train-000009.tar: is not listed", options=("--repair", tmp_path / "new"))
+    splits = [open_split(str(tmp_path / "new"), split) for split in ("train", "val")]
+    assert [len(split) for split in splits] == [6, 1], "what the manifest does not list is not taken in"
+
+
+def test_people_in_two_splits_are_told(tmp_path, capsys):
+    write_set(tmp_path / "a", 2, also=[("val", make_sample(6)), ("test", make_sample(5, subject="new"))])
+    capsys.readouterr()
+    assert main([str(tmp_path / "a")]) == 0, "some data sets are split so on purpose"
+    assert "note: 1 of 3 subjects are in more than one split: s0 (train, val)" in capsys.readouterr().out

@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from aura.data.order import check_ranks
+from aura.data.order import OrderError, check_ranks
 from aura.train.launch import make_accelerator
 from aura.train.rundir import RunError
 from tests.train.batches import tiny_recipe
@@ -13,7 +13,7 @@ try:
     accelerator, precision = make_accelerator(tiny_recipe())
     recipe = tiny_recipe()
     check_ranks(recipe.train.batch, recipe.data.streams, accelerator.num_processes)
-except RunError as error:
+except (RunError, OrderError) as error:
     print(f"refused: {error}")
     sys.exit(1)
 if accelerator.is_main_process:

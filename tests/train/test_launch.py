@@ -47,7 +47,7 @@ def test_gpu_configuration_is_deepspeed_zero2_bf16():
         ({"deepspeed_config": {"gradient_clipping": 0.5}}, "sets gradient_clipping to 0.5, the recipe means 1.0"),
         (
             {"num_processes": 3},
-            "3 ranks do not divide train.batch=16 and data.streams=8; these numbers of ranks do: 1, 2, 4, 8",
+            "3 ranks do not divide train.batch=16 and data.streams=8. With these, 1, 2, 4 or 8 ranks work",
         ),
     ],
 )

@@ -63,7 +63,9 @@ def test_a_finished_run_prints_its_results_and_no_other_recipe_touches_it(proces
 def test_what_is_refused_before_the_first_step_can_be_mended(processes, tmp_path):
     run_dir = tmp_path / "run"
     refused(
-        processes.pretrain(run_dir, ranks=3), "3 ranks do not divide train.batch=16 and data.streams=8", "1, 2, 4 or 8 ranks work"
+        processes.pretrain(run_dir, ranks=3),
+        "3 ranks do not divide train.batch=16 and data.streams=8",
+        "1, 2, 4 or 8 ranks work",
     )
     second = [
         "inputs.imu_second={rate_hz: 25}",
