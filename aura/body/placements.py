@@ -43,6 +43,8 @@ PLACEMENTS: tuple[str, ...] = (
     "right ear",
     "left finger",
     "right finger",
+    "left temple",  # the arms of glasses
+    "right temple",
 )
 
 _INDEX = {name: index for index, name in enumerate(PLACEMENTS)}

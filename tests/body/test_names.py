@@ -17,7 +17,8 @@ def test_placements_keep_their_index() -> None:
         14,
         19,
     )
-    assert PLACEMENTS[-1] == PLACEMENTS[34] == "right finger"
+    assert PLACEMENTS[34] == "right finger"
+    assert PLACEMENTS[-1] == PLACEMENTS[36] == "right temple"
 
 
 def test_unknown_placement_names_the_nearest() -> None:
