@@ -13,6 +13,8 @@ from aura.data.sample import Sample
 from aura.data.writer import Dropped
 
 LATE_S = 1.0  # a row that is behind by less belongs further up; by more: the clock was set back, another recording
+LOST_S = 0.08  # arrivals that are later from here on, by more: samples were lost, and the count of samples begins anew
+FIT = 32  # samples from which a sensor's own rate is measured
 ON_ROW = 1e-3  # a time nearer to a row than this part of a step is that row's
 
 
@@ -70,6 +72,28 @@ def clocks(times: np.ndarray) -> tuple[list[np.ndarray], list[Dropped]]:
     notes += [Dropped("rows out of order: put in the order of their times", count=late)] if late else []
     notes += [Dropped("rows with the time of another", count=twice)] if twice else []
     return found, notes
+
+
+def even_times(arrivals: np.ndarray, rate_hz: float) -> np.ndarray:
+    """Times (n,) at which evenly taken samples were taken, of the ascending times (n,) in seconds at which they arrived.
+
+    Radio and operating system deliver samples in bursts and after stalls, never early. So sample i was taken no later
+    than any later sample j arrived, less (j - i) steps: the earliest of these says when, but for the shortest delay. Where
+    it jumps up by more than `LOST_S`, samples were lost. Between losses times are a straight line, since the
+    sensor's clock is better than the arrivals: its slope is fitted, or 1 / `rate_hz` (within 0.5 % of the sensor's) over
+    fewer than `FIT` samples.
+    """
+    index = np.arange(len(arrivals))
+    step = 0.995 / rate_hz  # a little fast: the sensor's own deviation then shows as many small jumps up, not as delay
+    begin = np.minimum.accumulate((arrivals - index * step)[::-1])[::-1]
+    taken = index * step + begin
+    out = np.empty(len(arrivals))
+    cuts = np.flatnonzero(np.diff(begin) > LOST_S) + 1
+    for a, b in itertools.pairwise([0, *cuts.tolist(), len(arrivals)]):
+        at = index[a:b] - index[a:b].mean()
+        slope = at @ taken[a:b] / (at @ at) if b - a >= FIT else 1 / rate_hz
+        out[a:b] = taken[a:b].mean() + slope * at
+    return out
 
 
 def runs(*keys: np.ndarray) -> list[tuple[int, int]]:
