@@ -83,6 +83,8 @@ def even_times(arrivals: np.ndarray, rate_hz: float) -> np.ndarray:
     sensor's clock is better than the arrivals: its slope is fitted, or 1 / `rate_hz` (within 0.5 % of the sensor's) over
     fewer than `FIT` samples.
     """
+    if not len(arrivals):
+        return np.empty(0)
     index = np.arange(len(arrivals))
     step = 0.995 / rate_hz  # a little fast: the sensor's own deviation then shows as many small jumps up, not as delay
     begin = np.minimum.accumulate((arrivals - index * step)[::-1])[::-1]
