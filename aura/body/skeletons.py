@@ -139,6 +139,20 @@ SKELETONS: dict[str, Skeleton] = {
             + " "
             + _sides("pelvis", "hip knee ankle foot"),
         ),
+        # TotalCapture's joints by Vicon, in the order of its files. Four joints of the back, none of them at the height of
+        # another set's: they keep names of their own.
+        _tree(
+            "vicon21",
+            "pelvis back1:pelvis back2:back1 back3:back2 back4:back3 neck:back4 head:neck "
+            + " ".join(
+                f"{side}_collar:back4 {side}_shoulder:{side}_collar {side}_elbow:{side}_shoulder {side}_wrist:{side}_elbow"
+                for side in ("right", "left")
+            )
+            + " "
+            + " ".join(
+                f"{side}_hip:pelvis {side}_knee:{side}_hip {side}_ankle:{side}_knee" for side in ("right", "left")
+            ),
+        ),
         # Xsens MVN.
         _tree(
             "xsens23",
