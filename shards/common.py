@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -58,7 +59,8 @@ def convert(
     recording fails: finished recordings stay in OUT/.parts, and `resume` goes on from them.
     """
     out = Path(out)
-    job = {"name": name, "version": version, "arguments": arguments or {}}
+    # As JSON gives them back, so that a resumed conversion has the same ones: lists, not tuples.
+    job = {"name": name, "version": version, "arguments": json.loads(json.dumps(arguments or {}))}
     ids = [recording_id(recording) for recording in recordings]
     twice = sorted({i for i in ids if ids.count(i) > 1}) if len(set(ids)) < len(ids) else []
     if twice:

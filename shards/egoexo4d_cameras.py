@@ -44,7 +44,10 @@ def read_calibration(path: Path) -> dict[str, Calibration]:
         return {}
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, skipinitialspace=True))
+            table = csv.DictReader(file, skipinitialspace=True)
+            rows = list(table)
+        if "quality" not in (table.fieldnames or ()):
+            raise ValueError("its first line has no column quality")
         return {
             row["cam_uid"].strip(): Calibration(
                 int(row["image_width"]),
