@@ -20,7 +20,7 @@ from shards.films import Film
 from shards.signals import Settings, on_grid, runs
 
 FILM_HZ = 10.0  # about the rate of written videos
-UPRIGHT = 0.7  # cosine: people's trunks must point up by this in the middle of a recording
+UPRIGHT = 0.5  # cosine: the trunk's part along up, in the middle of a recording; other axes give about 0 or -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ def samples(take: Take, settings: Settings | None = None) -> Iterator[tuple[str,
     grid = take.times[0] + np.arange(round((take.times[-1] - take.times[0]) * take.rate_hz) + 1) / take.rate_hz
     right = np.searchsorted(take.times, grid).clip(1, max(len(take.times) - 1, 1)).clip(max=len(take.times) - 1)
     rows = np.where(grid - take.times[right - 1] < take.times[right] - grid, right - 1, right)  # nearest in time
-    laid = Laid(take, grid, longest, settings.gap_s)
+    laid = Laid(take, grid, longest, settings)
     yield from laid.notes
     pieces: list[tuple[int, int]] = []
     for begin, end in runs(laid.span_of(rows), *laid.live):
@@ -139,9 +139,10 @@ class Laid:
     notes   what was filled and cut
     """
 
-    def __init__(self, take: Take, grid: np.ndarray, longest: float, gap_s: float) -> None:
-        self.take, self.grid, self.rate = take, grid, take.rate_hz
+    def __init__(self, take: Take, grid: np.ndarray, longest: float, settings: Settings) -> None:
+        self.take, self.grid, self.rate, self.min_s = take, grid, take.rate_hz, settings.min_s
         self.notes: list[Dropped] = []
+        gap_s = settings.gap_s
         kinds = (
             f"gaps of up to {gap_s:g} s filled by interpolation",
             f"gaps longer than {gap_s:g} s or at an end cut out",
@@ -158,7 +159,7 @@ class Laid:
         if take.imu is not None:
             parts = [take.imu.values]
             if take.imu.orientation is not None:
-                parts.append(np.stack([_signed(q) for q in take.imu.orientation]))
+                parts.append(np.stack([signed(q) for q in take.imu.orientation]))
             found = [
                 lay(values, sensor["placement"])
                 for values, sensor in zip(np.concatenate(parts, axis=-1), take.imu.sensors)
@@ -195,14 +196,17 @@ class Laid:
         if take.mocap is not None:
             pieces = [(i, j) for i, j in runs(self.mocap_live[a:b]) if self.mocap_live[a + i]]
             i, j = max(pieces, key=lambda piece: piece[1] - piece[0], default=(0, 0))
+            if (j - i) / self.rate < self.min_s - 1e-9:
+                i = j
             left = int(self.mocap_live[a:b].sum()) - (j - i)
             if left:
-                yield Dropped("skeleton: pieces beside the longest of their sample", left / self.rate, left)
-            if j - i > 1:
+                what = f"pieces shorter than {self.min_s:g} s, or beside the longest of their sample"
+                yield Dropped(f"skeleton: {what}", left / self.rate, left)
+            if i < j:
                 streams["mocap"] = {**clock, **take.mocap.about, "start_s": i / self.rate, "length": j - i}
                 arrays["mocap"] = self.mocap[a + i : a + j]
         for name, values in self.poses.items():
-            if (values[a:b, :, 2] > 0).any():
+            if (values[a:b, :, 2] > 0).any(1).sum() / self.rate >= self.min_s - 1e-9:
                 streams[name] = {**clock, **take.poses[name].about}
                 arrays[name] = values[a:b]
         for name, clip in clips.items():
@@ -211,7 +215,7 @@ class Laid:
             else:
                 streams[name], arrays[name] = clip
         if not streams:
-            yield Dropped("time in which no stream has anything", (b - a) / self.rate)
+            yield Dropped("time in which no stream has anything, or not long enough", (b - a) / self.rate)
             return
         start, duration = float(self.grid[a]), (b - a) / self.rate
         number = int(self.span_of(rows[a : a + 1])[0])
@@ -230,7 +234,7 @@ class Laid:
         )
 
 
-def _signed(q: np.ndarray) -> np.ndarray:
+def signed(q: np.ndarray) -> np.ndarray:
     """Quaternions (n, 4) signed so that neighbours are close, those that are not finite or have no length as NaN."""
     norm = np.linalg.norm(q, axis=-1, keepdims=True)
     good = np.isfinite(norm[:, 0]) & (np.abs(norm[:, 0] - 1) < 0.1)

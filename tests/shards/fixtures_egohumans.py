@@ -78,9 +78,9 @@ def _phase(person: str) -> float:
 
 
 def root_path(person: str, frame: np.ndarray) -> np.ndarray:
-    """`transl` (n, 3) in metres, in the data set's world: y points down, see `to_z_up`."""
+    """`transl` (n, 3) in metres, in the data set's world: that of the first person's glasses, z up."""
     t, p = np.asarray(frame) / RATE, _phase(person)
-    return np.stack([0.5 * np.sin(0.6 * t + p), 0.1 * np.sin(1.7 * t), 0.4 * np.cos(0.5 * t + p)], 1) + 2.0 * p
+    return np.stack([0.5 * np.sin(0.6 * t + p), 0.4 * np.cos(0.5 * t + p), 0.1 * np.sin(1.7 * t)], 1) + 2.0 * p
 
 
 def vertex(person: str, index: int, frame: np.ndarray) -> np.ndarray:
@@ -96,7 +96,8 @@ def local_rotations(person: str, frame: np.ndarray) -> np.ndarray:
     """Axis-angle (n, 24, 3): global_orient, then body_pose."""
     t = np.asarray(frame) / RATE
     out = np.zeros((len(t), 24, 3))
-    out[:, 0, 1] = 0.5 * np.sin(0.4 * t + _phase(person))
+    turn = Rotation.from_euler("z", 0.5 * np.sin(0.4 * t + _phase(person))[:, None])
+    out[:, 0] = (turn * Rotation.from_euler("x", 90, degrees=True)).as_rotvec()  # y of the body is up, z of the world
     for joint, axis in BENT.items():
         out[:, joint] = np.array(axis) * (1 + np.sin(1.1 * t + joint))[:, None]
     return out
@@ -114,9 +115,13 @@ def orientation(person: str, joint: int, frame: np.ndarray) -> Rotation:
     return out
 
 
-def to_z_up(points: np.ndarray) -> np.ndarray:
-    """(x, y, z) -> (x, z, -y), as the makers of the synthetic sensors turn the world."""
-    return np.stack([points[..., 0], points[..., 2], -points[..., 1]], -1)
+def pose3d(person: str, frame: np.ndarray) -> np.ndarray:
+    """3D pose (n, 17, 4): COCO-17 in metres and a score; standing, shoulders over hips."""
+    j = np.arange(COCO)
+    height = np.where(j < 5, 0.6, np.where(j < 11, 0.4, np.where(j < 13, 0.0, -0.5)))
+    still = np.stack([np.where(j % 2, 0.15, -0.15), 0.0 * j, height], 1)
+    points = root_path(person, frame)[:, None] + still
+    return np.concatenate([points, np.ones((len(points), COCO, 1))], -1)
 
 
 def image_points(person: str, frame: np.ndarray) -> np.ndarray:
@@ -169,6 +174,7 @@ def _files(sequence: Sequence) -> dict[str, bytes]:
     frames = np.arange(1, sequence.frames + 1)
     bodies = {person: _bodies(person, frames) for person in sequence.people}
     points = {person: image_points(person, frames) for person in sequence.people}
+    poses = {person: pose3d(person, frames) for person in sequence.people}
     for i, frame in enumerate(frames.tolist()):
         here = [person for person in sequence.people if sequence.seen(person, frame)]
         smpl = _npy(np.array({person: bodies[person][i] for person in here}, dtype=object))
@@ -178,6 +184,8 @@ def _files(sequence: Sequence) -> dict[str, bytes]:
             smpl = _npy(np.array({"aria03": _Bomb()}, dtype=object))
         files[f"processed_data/smpl/{frame:05d}.npy"] = smpl
         if sequence.camera:
+            solid = {person: poses[person][i] for person in here}
+            files[f"processed_data/refine_poses3d/{frame:05d}.npy"] = _npy(np.array(solid, dtype=object))
             people = [
                 {
                     "bbox": np.array([*points[person][i, :, :2].min(0), *points[person][i, :, :2].max(0), 1.0]),
