@@ -227,8 +227,15 @@ def cut_take(duration_s: float, restarts: Sequence[float]) -> list[tuple[float, 
     inner = []
     for begin, end in itertools.pairwise([*edges, duration_s]):
         count = math.ceil((end - begin) / SAMPLE_S - 1e-9)
-        inner += [begin, *(round((begin + (end - begin) * i / count) * EDGE_HZ) / EDGE_HZ for i in range(1, count))]
-    return list(itertools.pairwise([*inner, duration_s]))
+        parts = _equal(begin, end, count)
+        inner += parts if max(b - a for a, b in parts) < SAMPLE_S + 1e-9 else _equal(begin, end, count + 1)
+    return inner
+
+
+def _equal(begin: float, end: float, count: int) -> list[tuple[float, float]]:
+    """About equal parts, which begin at multiples of 1 / EDGE_HZ."""
+    edges = [round((begin + (end - begin) * i / count) * EDGE_HZ) / EDGE_HZ for i in range(1, count)]
+    return list(itertools.pairwise([begin, *edges, end]))
 
 
 def _part(track: Track, begin: float, end: float) -> tuple[tuple[dict, np.ndarray] | None, list[Dropped]]:

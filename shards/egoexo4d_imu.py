@@ -24,7 +24,9 @@ from shards.signals import clocks, on_grid, runs
 
 # Label of a unit -> where it sits: in the arms of the glasses.
 PLACES = {"imu-right": "right temple", "imu-left": "left temple"}
-SOURCE_HZ = 1000.0  # grid on which stamps are made even, before the filter; the units' rates are 1000 and about 800 Hz
+# Grid on which stamps are made even, before the filter. The units' rates are 1000 and about 800 Hz; at twice that, of a
+# tone at 170 Hz linear interpolation leaves 0.1 % in the result, at 1000 Hz it would leave 3 %.
+SOURCE_HZ = 2000.0
 OFF_LINE_S = 0.05  # a row of timesync.csv that is further from the line through the others is wrong
 SAME_RATE = 0.01  # by more than this part two clocks of quartz never differ
 CHUNK_S = 20.0  # resampled at a time, to bound the memory of the filter
@@ -137,8 +139,8 @@ def lay(
 ) -> tuple[np.ndarray, np.ndarray, list[Dropped]]:
     """A unit at i / rate_hz of take time: values (T, 6) float32, which of them hold (T,), and what was filled or cut.
 
-    First linear interpolation to an even grid as fine as the unit's own samples, then a filter that keeps what
-    `rate_hz` can carry.
+    First linear interpolation to an even grid finer than the unit's samples, then a filter that keeps what `rate_hz` can
+    carry; a piece of the take at a time.
     """
     count = math.floor(duration_s * rate_hz - 1e-6) + 1
     step = math.ceil(SOURCE_HZ / rate_hz)
@@ -146,30 +148,29 @@ def lay(
     reach = math.ceil(LOBES * step / PASS) + 1
     times = clock.seconds(unit.stamps)
     orders, notes = clocks(times)
-    if not orders:
-        return np.zeros((count, 6), np.float32), np.zeros(count, bool), notes
-    longest = max(orders, key=len)
+    rows = max(orders, key=len, default=np.zeros(0, np.int64))
     if len(orders) > 1:
-        lost = len(times) - len(longest)
         notes = [note for note in notes if not note.reason.startswith("clock set back")]
-        notes.append(Dropped("clock set back: the longest part alone is used", lost / SOURCE_HZ, lost))
-    near = longest[(times[longest] > -1) & (times[longest] < duration_s + 1)]
-    grid = np.arange(-reach, count * step + reach) / source_hz
-    if len(near) == 0:
-        return np.zeros((count, 6), np.float32), np.zeros(count, bool), [*notes, *_cover(0, count, rate_hz)]
-    own_s = float(np.median(np.diff(times[near]))) if len(near) > 1 else 1 / source_hz
-    fine, ok, filled = on_grid(times[near], unit.values[near], grid, source_hz, gap_s + 1.1 * own_s)
-    bridged = int((ok & filled)[reach : reach + count * step].sum())
-    if bridged:
-        notes.append(Dropped(f"gaps of up to {gap_s:g} s filled by interpolation", bridged / source_hz))
-    out, live = np.empty((count, 6), np.float32), np.empty(count, bool)
+        lost = len(times) - len(rows)
+        notes.append(Dropped("samples of a clock that was set back: the longest part alone is used", count=lost))
+    rows = rows[(times[rows] > -1) & (times[rows] < duration_s + 1) & np.isfinite(unit.values[rows]).all(1)]
+    t, values = times[rows], unit.values[rows]
+    steps = np.diff(t)
+    own_s = float(np.median(steps)) if len(steps) else 0.0
+    longest = gap_s + 1.1 * own_s
+    bridged = steps[(steps > 1.5 * own_s) & (steps <= longest) & (t[1:] > 0) & (t[:-1] < duration_s)]
+    if len(bridged):
+        seconds = float((bridged - own_s).sum())
+        notes.append(Dropped(f"gaps of up to {gap_s:g} s filled by interpolation", seconds, len(bridged)))
+    out, live = np.zeros((count, 6), np.float32), np.zeros(count, bool)
     chunk = round(CHUNK_S * rate_hz)
     for begin in range(0, count, chunk):
         end = min(begin + chunk, count)
-        part = slice(begin * step, end * step + 2 * reach)
-        out[begin:end], live[begin:end] = resample_at(
-            fine[part], ok[part], even_places(float(reach), float(step), end - begin)
-        )
+        grid = np.arange(begin * step - reach, end * step + reach) / source_hz
+        first, last = np.searchsorted(t, [grid[0] - longest, grid[-1] + longest])
+        fine, ok, _ = on_grid(t[first:last], values[first:last], grid, source_hz, longest)
+        places = even_places(float(reach), float(step), end - begin)
+        out[begin:end], live[begin:end] = resample_at(fine, ok, places)
     return out, live, [*notes, *_cover(int(live.sum()), count, rate_hz)]
 
 
