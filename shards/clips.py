@@ -162,7 +162,7 @@ def _encoded(file: VideoFile, spans: Sequence[tuple[float, float]], rate_hz: flo
     shrink = min(1.0, side / min(file.width, file.height)) if side else 1.0
     width, height = (max(2, 2 * round(shrink * pixels / 2)) for pixels in (file.width, file.height))
     last_s, half = float(file.times.max()), 0.5 / (file.rate_hz or rate_hz)
-    frames = pictures(file, width, height)
+    frames, to_rgb = _frames(file), VideoReformatter()
     here = next(frames, None)
     then = next(frames, None)
     for begin, end in spans:
@@ -177,7 +177,7 @@ def _encoded(file: VideoFile, spans: Sequence[tuple[float, float]], rate_hz: flo
             while then is not None and here is not None and abs(then[0] - wanted) < abs(here[0] - wanted):
                 here, then = then, next(frames, None)
             assert here is not None
-            pixels[index - first] = here[1]
+            pixels[index - first] = _picture(to_rgb, here[1], width, height)
         mp4 = encode_h264(pixels, rate_hz)
         yield Clip(mp4, first / rate_hz, rate_hz, len(pixels), width, height, False)
 
@@ -185,6 +185,15 @@ def _encoded(file: VideoFile, spans: Sequence[tuple[float, float]], rate_hz: flo
 def pictures(file: VideoFile, width: int, height: int) -> Iterator[tuple[float, np.ndarray]]:
     """(seconds from the first frame, picture (H, W, 3)) of all frames in the order in which they are shown."""
     to_rgb = VideoReformatter()
+    yield from ((seconds, _picture(to_rgb, frame, width, height)) for seconds, frame in _frames(file))
+
+
+def _picture(to_rgb: VideoReformatter, frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
+    return to_rgb.reformat(frame, width=width, height=height, format="rgb24", threads=1).to_ndarray()
+
+
+def _frames(file: VideoFile) -> Iterator[tuple[float, av.VideoFrame]]:
+    """(seconds from the first frame, frame) in the order in which they are shown."""
     try:
         with av.open(str(file.path), "r") as container:
             stream = container.streams.video[0]
@@ -194,7 +203,6 @@ def pictures(file: VideoFile, width: int, height: int) -> Iterator[tuple[float, 
                 if frame.pts is None:
                     continue
                 zero = frame.pts if zero is None else zero
-                picture = to_rgb.reformat(frame, width=width, height=height, format="rgb24", threads=1)
-                yield float((frame.pts - zero) * Fraction(stream.time_base or 1)), picture.to_ndarray()
+                yield float((frame.pts - zero) * Fraction(stream.time_base or 1)), frame
     except av.FFmpegError as error:
         raise ValueError(f"{file.path.name} cannot be decoded, it is truncated or damaged: {error}") from error
