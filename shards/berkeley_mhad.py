@@ -136,7 +136,9 @@ def samples_of(recording: Recording) -> Iterator[tuple[str, Sample] | Dropped]:
         count = int((filled | ~live).sum())
         if count:
             yield Dropped(
-                f"{PLACEMENTS[number - 1]}: samples lost, filled from their neighbours", count / RATE_HZ, count
+                f"{PLACEMENTS[number - 1]}: samples of the even grid filled from their neighbours",
+                count / RATE_HZ,
+                count,
             )
         arrays.append(laid)
     duration = len(grid) / RATE_HZ
@@ -192,7 +194,7 @@ def track(raw: np.ndarray, number: int, subject: int) -> tuple[np.ndarray, np.nd
     spikes = (np.abs(raw[:, :3]) > SPIKE).any(1)
     values[spikes] = np.nan
     if spikes.any():
-        reason = f"{PLACEMENTS[number - 1]}: spikes beyond {SPIKE:g} g, filled from their neighbours"
+        reason = f"{PLACEMENTS[number - 1]}: spikes beyond {SPIKE:g} g"
         notes.append(Dropped(reason, int(spikes.sum()) / RATE_HZ, int(spikes.sum())))
     return even_times(raw[:, 3], RATE_HZ), values, notes
 
