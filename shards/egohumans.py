@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from aura.body import kinematics as kin
 from aura.body.skeletons import SKELETONS
@@ -229,15 +230,23 @@ def sensors_of(
         )
     settings, notes = Settings(), []
     times, longest = np.arange(frames) / RATE_HZ, settings.gap_s + 1.1 / RATE_HZ
-    rows = [np.concatenate([place, signed(turn)], axis=1) for place, turn in zip(places, turns)]
-    laid = [on_grid(times, values, times, RATE_HZ, longest) for values in rows]
-    live, filled = laid[0][1], laid[0][1] & laid[0][2]
+    rows = np.stack([np.concatenate([place, signed(turn)], axis=1) for place, turn in zip(places, turns)])
+    known = np.flatnonzero(np.isfinite(rows).all((0, 2)))
+    there = np.full((frames, 1), np.nan)
+    there[known] = 1.0
+    _, live, filled = on_grid(times, there, times, RATE_HZ, longest)
+    filled &= live
     if filled.any():
         count = int(filled.sum())
         notes.append(
-            Dropped(f"frames without a fit: gaps of up to {settings.gap_s:g} s filled", count / RATE_HZ, count)
+            Dropped(
+                f"frames without a fit: gaps of up to {settings.gap_s:g} s filled by a cubic", count / RATE_HZ, count
+            )
         )
-    motion = np.stack([np.where(live[:, None], values, np.nan) for values, _, _ in laid], axis=1)
+    motion = np.full((frames, len(SENSORS), 7), np.nan)
+    if len(known) >= FEWEST:
+        # A cubic: a straight line has corners, at which the second derivative jumps.
+        motion[live] = CubicSpline(known, np.swapaxes(rows, 0, 1)[known])(np.flatnonzero(live))
     force = np.full((len(SENSORS), frames, 6), np.nan)
     frame_of = np.full((len(SENSORS), frames, 4), np.nan)
     ends = 0
