@@ -12,8 +12,8 @@ down. Each row has the activity of its time.
   and carry the time of their arrival, up to 0.18 s late. `even_times` gives back when they were taken: a sample is then
   predicted from its neighbours with a little over half of the error for the phone, 88 % of it for the watch.
 - Both clocks are one: the recording is the common time of both devices, at 100 Hz.
-- A sample is a run of one activity, with its label. With --whole it is a whole execution: the activities are texts with
-  their times, and there is no label.
+- A sample is a run of one activity, with its label: 0.5 to 4 s, for windows of about 1 s. With --whole it is a whole
+  execution, of 9 to 15 s: the activities are texts with their times, and there is no label of the activity.
 """
 
 from __future__ import annotations
@@ -63,6 +63,9 @@ M. Matey-Sanz, S. Casteleyn, C. Granell, "Dataset of inertial measurements of sm
 activity recognition", Data in Brief 2023, 109809.
 
 Splits: by subject; odd numbers train (or val, as asked for), even numbers test.
+A sample is a run of one activity, 0.5 to 4 s: use windows of about 1 s. Converted with --whole it is an execution, whose
+activities are texts with their times, without the labels `activity` and `turn`.
+
 Labels: `activity`, one of 5; `turn`, left or right, in turns; `phone`, how it lay in the pocket (back, front, and _inv:
 upside down). Texts: the name as `label`, four sentences as `description` (six in turns), two kept apart for prompts as
 `paraphrase`; all ours.

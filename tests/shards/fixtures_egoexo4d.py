@@ -5,10 +5,11 @@ Three takes in two captures, one a split, and what breaks readers:
     cmu_bike91_2           train, aria01, cam01-04: all parts; left unit at 807.4 Hz; cam02 lacks a frame; cam03 is not
                            localised; manual and automatic body poses; two annotators and one who wrote nothing
     upenn_0629_Dance_2_7   val, aria02, gp01-04 and gp05 on the head: 23 s, best_exo null, gp01 not localised, IMU with
-                           a gap and a NaN sample, headset clock 0.05 % fast, body poses 5 frames late with a gap, downscaled
-                           video alone
-    cmu_bike91_3           test, aria01: no right unit (libraries name its stream all the same, with no data), the left one ends 0.6 s early in a truncated file; automatic poses
-                           alone; video of full size alone, cam04 missing; participant of the first take
+                           a gap and a NaN sample, headset clock 0.05 % fast, body poses 5 frames late with a gap,
+                           downscaled video alone
+    cmu_bike91_3           test, aria01: no right unit (libraries name its stream all the same, with no data), the left
+                           one ends 0.6 s early in a truncated file; automatic poses alone; video of full size alone,
+                           cam04 missing; participant of the first take
     cmu_bike91_4           dropped, nullable fields null, no files
     a uid of splits.json that takes.json lacks
 """

@@ -1,4 +1,4 @@
-"""Shards of PAMAP2 and of CSV files train: three steps on both together."""
+"""Shards of PAMAP2, of CSV files, of Berkeley MHAD and of SP-SW-HAR train: three steps on all together."""
 
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from accelerate.state import AcceleratorState, GradientState
 from aura.train.loop import pretrain
 from aura.train.recipe import make_recipe
 from aura.train.rundir import read_metrics
-from shards import csv, pamap2
+from shards import berkeley_mhad, csv, pamap2, sp_sw_har
+from tests.shards import test_berkeley_mhad, test_sp_sw_har
 from tests.shards.pamap2_writer import HAND, lose, table, write
 from tests.shards.test_csv import BASE, signals
 from tests.shards.test_csv import write as write_csv
@@ -31,10 +32,18 @@ def folders(tmp_path: Path) -> list[Path]:
         BASE | {"name": r"(?P<subject>s\d)_(?P<activity>\w+)\.csv", "splits": {"test": ["s3"]}}
     )
     csv.run(tmp_path / "csv_raw", tmp_path / "csv", config=config)
-    return [tmp_path / "pamap2", tmp_path / "csv"]
+    for subject in (1, 2, 8, 9):
+        clips = {sensor: test_berkeley_mhad.clip(sensor) for sensor in (range(1, 7) if subject % 2 else (1, 2, 5))}
+        test_berkeley_mhad.put(tmp_path / "berkeley_raw", (subject, subject, 1), clips)
+    berkeley_mhad.run(tmp_path / "berkeley_raw", tmp_path / "berkeley")
+    (tmp_path / "phone_raw").mkdir()
+    for name in ("s01_01_sp", "s01_01_sw", "s02_01_sp"):
+        (tmp_path / "phone_raw" / f"{name}.csv").write_text("\n".join(test_sp_sw_har.device(name[-2:])) + "\n")
+    sp_sw_har.run(tmp_path / "phone_raw", tmp_path / "phone", whole=True)
+    return [tmp_path / name for name in ("pamap2", "csv", "berkeley", "phone")]
 
 
-def test_a_mix_of_both_trains(folders: list[Path], tmp_path: Path) -> None:
+def test_a_mix_of_all_trains(folders: list[Path], tmp_path: Path) -> None:
     values = yaml.safe_load(TINY.read_text())
     values["data"]["sources"] = [{"path": str(folder)} for folder in folders]
     values["data"]["eval"] = [{"path": str(folder), "split": "test"} for folder in folders]
