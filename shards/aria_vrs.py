@@ -41,7 +41,8 @@ def read_imu(path: Path, labels: Sequence[str]) -> dict[str, UnitData]:
                 raise ValueError("it is no VRS file, or damaged")
             for label in labels:
                 stream = provider.get_stream_id_from_label(label)
-                if stream is not None:
+                # A headset's label has a stream's number even where the file holds no such stream.
+                if stream is not None and provider.get_num_data(stream):
                     found[label] = _unit(provider, stream)
     except Exception as error:  # its C++ library raises many kinds
         raise ValueError(f"{path.name} cannot be read, download it again: {error}") from error

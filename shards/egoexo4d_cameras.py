@@ -44,7 +44,7 @@ def read_calibration(path: Path) -> dict[str, Calibration]:
         return {}
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file, skipinitialspace=True)
+            table = csv.DictReader(file)
             rows = list(table)
         if "quality" not in (table.fieldnames or ()):
             raise ValueError("its first line has no column quality")

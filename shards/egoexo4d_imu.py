@@ -121,7 +121,7 @@ def read_units(
         return None, [Dropped(f"IMU: {error}", take.duration_s)]
     laid, names = [], []
     for label in labels:
-        if label not in units or not len(units[label].stamps):
+        if label not in units:
             notes.append(Dropped(f"{label}: not in the VRS file", take.duration_s))
             continue
         values, live, said = lay(units[label], clock, take.duration_s, rate_hz, gap_s)
