@@ -38,7 +38,7 @@ from shards.common import convert, parser
 from shards.egoexo4d_cameras import View, asked, choose, lens, pieces, pinhole
 from shards.egoexo4d_card import card
 from shards.egoexo4d_imu import PLACES, Imu, read_units
-from shards.egoexo4d_offset import Offset, estimate
+from shards.egoexo4d_offset import Offset, estimate, told
 from shards.egoexo4d_pose import Run, read_poses, skeleton_of, whole
 from shards.egoexo4d_takes import LeftOut, Take, read_takes, split_takes, strangers
 from shards.egoexo4d_texts import KINDS, Wanted, with_texts
@@ -337,7 +337,7 @@ def run(
             "reading the IMU needs projectaria-tools: pip install 'aura[egoexo4d]', or leave the IMU out by --units none"
         )
     chosen = takes[:limit]
-    return convert(
+    manifest = convert(
         DATASET,
         [*chosen, left_out],
         partial(samples_of, source=source, settings=settings),
@@ -346,6 +346,8 @@ def run(
         arguments={"split": split, "limit": limit, **asdict(settings)},
         **how,
     )
+    print(told(manifest))
+    return manifest
 
 
 def main() -> None:

@@ -150,7 +150,7 @@ def pieces(
     done = 0
     try:
         file = look(view.video)
-        if abs(file.rate_hz / FPS - 1) > 1e-3:
+        if abs(file.rate_hz / FPS - 1) > 5e-4:
             # Only at 30 frames/s the number of a frame says its instant.
             raise ValueError(f"{file.path.name} has {file.rate_hz:.3f} frames/s, not {FPS:g}")
         more = file.frames - round(take.duration_s * FPS)

@@ -58,6 +58,18 @@ def estimate(imu: Imu, runs: Sequence[Run]) -> Offset | None:
     return Offset(float(-shift), float(here))
 
 
+def told(manifest: dict) -> str:
+    """A line on the offsets of all samples, from the labels that the manifest counts."""
+    found: list[float] = []
+    for split in manifest["splits"].values():
+        for value, samples in split["labels"].get("imu_pose_offset_s", {}).items():
+            found += [float(value)] * samples
+    if not found:
+        return "pose late to IMU: could be estimated for no take"
+    low, middle, high = np.percentile(found, [5, 50, 95])
+    return f"pose late to IMU: median {middle:.3f} s, 5 to 95 % {low:.3f} to {high:.3f} s, of {len(found)} samples"
+
+
 def _felt(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
     """Times (n,) and the norm (n,) of what an accelerometer in the head would measure: the mean over head joints."""
     times, norms = [np.zeros(0)], [np.zeros(0)]

@@ -272,6 +272,7 @@ def test_the_folder_is_sound_and_the_same_by_any_way(
     ]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert "pose late to IMU: median 0.16" in done.stdout
     assert DROPPED not in done.stdout
     real = egoexo4d.samples_of
 
