@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -182,10 +182,14 @@ def _encoded(file: VideoFile, spans: Sequence[tuple[float, float]], rate_hz: flo
         yield Clip(mp4, first / rate_hz, rate_hz, len(pixels), width, height, False)
 
 
-def pictures(file: VideoFile, width: int, height: int) -> Iterator[tuple[float, np.ndarray]]:
-    """(seconds from the first frame, picture (H, W, 3)) of all frames in the order in which they are shown."""
-    to_rgb = VideoReformatter()
-    yield from ((seconds, _picture(to_rgb, frame, width, height)) for seconds, frame in _frames(file))
+def pictures(file: VideoFile, width: int, height: int, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """(number, picture (H, W, 3)) of the frames with these numbers, counted from 0 in the order in which they are shown."""
+    to_rgb, last = VideoReformatter(), max(numbers, default=-1)
+    for number, (_, frame) in enumerate(_frames(file)):
+        if number > last:
+            return
+        if number in numbers:
+            yield number, _picture(to_rgb, frame, width, height)
 
 
 def _picture(to_rgb: VideoReformatter, frame: av.VideoFrame, width: int, height: int) -> np.ndarray:

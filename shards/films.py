@@ -39,27 +39,29 @@ class Film:
             file = look(self.path)
             shrink = min(1.0, SIDE / min(file.width, file.height))
             width, height = (max(2, 2 * round(shrink * pixels / 2)) for pixels in (file.width, file.height))
-            frames = enumerate(pixels for _, pixels in pictures(file, width, height))
-            number, picture = next(frames)
+            numbers = {int(row) + self.first for rows, _ in wanted for row in rows}
+            frames = pictures(file, width, height, numbers)
             camera = {"width": width, "height": height, **self._scaled(width / file.width, height / file.height)}
-        except (ValueError, OSError, StopIteration) as error:
+        except (ValueError, OSError) as error:
             for _ in wanted:
                 yield f"video that cannot be read: {error}"
             return
+        number, picture = -1, np.empty(0)
         for rows, rate_hz in wanted:
-            images = []
+            pixels, count = np.empty((len(rows), height, width, 3), np.uint8), 0
             try:
                 for row in rows + self.first:
                     while number < row:
                         number, picture = next(frames)
-                    images.append(picture)
-            except (ValueError, StopIteration):
+                    pixels[count] = picture
+                    count += 1
+            except (ValueError, StopIteration):  # it has ended, or is damaged from here on
                 pass
-            if not images or rows[0] + self.first < 0:
+            if not count:
                 yield "video that has ended or is damaged before this time"
                 continue
-            entry = {"rate_hz": rate_hz, "start_s": 0.0, "length": len(images), "camera": camera}
-            yield entry, encode_h264(np.stack(images), rate_hz)
+            entry = {"rate_hz": rate_hz, "start_s": 0.0, "length": count, "camera": camera}
+            yield entry, encode_h264(pixels[:count], rate_hz)
 
     def _scaled(self, x: float, y: float) -> dict[str, Any]:
         """The intrinsics at another size; pixel (0, 0) is the centre of the first pixel."""

@@ -39,7 +39,8 @@ JOINTS = {
 BONES = ("Head", "Spine3", "Hips", "LeftArm", "RightArm", "LeftForeArm", "RightForeArm", "LeftUpLeg", "RightUpLeg")
 BONES += ("LeftLeg", "RightLeg", "LeftFoot", "RightFoot")  # the bone under each sensor
 FOLLOWED = dict(zip(SENSORS, BONES))
-REFERENCE = Rotation.from_euler("x", -90, degrees=True)  # the sensors' world (z up) to Vicon's (y up)
+# The sensors' world (z up) to Vicon's (y up), with another heading.
+REFERENCE = Rotation.from_euler("y", 25, degrees=True) * Rotation.from_euler("x", -90, degrees=True)
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def test_videos_calibration_and_choice_of_cameras(source: tuple[Path, made.Truth
     for part in ("s1", "S1"):
         shutil.copytree(source[0] / part, root / part)
     shutil.copy(source[0] / "calibration.cal", root)
-    grey = np.arange(240).astype(np.uint8)
+    grey = (37 * np.arange(240) % 240).astype(np.uint8)  # neighbours differ much
     pictures = np.broadcast_to(grey[:, None, None, None], (240, 54, 96, 3))
     mp4 = encode_h264(pictures, 60.0)
     (root / "S1" / "TC_S1_walking1_cam1.mp4").write_bytes(mp4)
@@ -149,7 +149,7 @@ def test_videos_calibration_and_choice_of_cameras(source: tuple[Path, made.Truth
     assert isinstance(video, bytes)
     assert (entry["rate_hz"], entry["length"], entry["camera"]["width"]) == (10.0, 40, 96)
     shown = decode_frames(video, np.arange(40) / 10).mean((1, 2, 3))
-    np.testing.assert_allclose(shown, grey[::6], atol=3)
+    np.testing.assert_allclose(shown, grey[::6], atol=6)
     assert any("video_cam3: video that cannot be read" in reason for reason in dropped(tmp_path / "out"))
     (root / "calibration.cal").unlink()
     for path in root.rglob("*calib_imu_ref.txt"):
