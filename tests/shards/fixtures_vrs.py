@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from shards.aria_vrs import UnitData
 
 IMU = 1202  # type id of the stream
 INSTANCES = {"imu-right": 1, "imu-left": 2}  # of a headset of the first generation
@@ -85,6 +87,23 @@ def write_vrs(path: Path, units: dict[str, Unit], start_ns: int, end_ns: int, *,
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(out[: len(out) - cut_bytes])
     return path
+
+
+def read_vrs(path: Path, labels: Sequence[str]) -> dict[str, UnitData]:
+    """What `shards.aria_vrs.read_imu` gives, of a file that `write_vrs` wrote: for where its library is not installed."""
+    data, at = path.read_bytes(), 80
+    rows: dict[int, list[np.void]] = {}
+    if len(data) < at or data[:8] != _file_header()[:8]:
+        raise ValueError(f"{path.name} cannot be read")
+    while at + _RECORD.itemsize <= len(data):
+        header = np.frombuffer(data, _RECORD, 1, at)[0]
+        if (header["type"], header["kind"]) == (IMU, DATA) and at + header["size"] <= len(data):
+            rows.setdefault(int(header["instance"]), []).append(np.frombuffer(data, _SAMPLE, 1, at)[0])
+        at += int(header["size"])
+    found = {label: np.array(rows[INSTANCES[label]]) for label in labels if INSTANCES[label] in rows}
+    if not rows:
+        raise ValueError(f"{path.name} cannot be read")
+    return {n: UnitData(x["capture"].copy(), np.concatenate([x["acc"], x["gyro"]], 1)) for n, x in found.items()}
 
 
 def _file_header() -> bytes:
