@@ -92,8 +92,7 @@ those that the publisher marks as not valid are unknown here. 3D poses are those
 {", ".join(POSES3D)}. Not taken over: images, calibration, boxes, vertices and shapes.
 """
 BY_SPLIT = {
-    "publisher": "Splits: by activity; tagging, legoassemble, fencing test (as the publisher's benchmark has it), tennis val, the"
-    " others train.",
+    "publisher": "Splits: by activity; tagging, legoassemble, fencing test, as in the publisher's benchmark, tennis val.",
     "mobind": "Splits: MoBind's, by sequence: 001 to 004 of each activity but legoassemble test, 005 val, the rest train. The same"
     " activities, places and most likely people are in all of them: only to compare with MoBind.",
 }
@@ -132,7 +131,9 @@ def samples_of(recording: Recording, cameras: tuple[str, ...], by: str) -> Itera
     first, last = min(smpl), max(smpl)
     frames = last - first + 1
     where, found = next(((f, recording.files[f]) for f in POSES3D if f in recording.files), ("", {}))
-    poses3d, notes = read_frames(recording, where) if found else ({}, [Dropped(f"{recording.id}: no 3D poses")])
+    poses3d, notes = (
+        read_frames(recording, where, joints_of) if found else ({}, [Dropped(f"{recording.id}: no 3D poses")])
+    )
     yield from notes
     poses2d = {}
     for camera in cameras:
@@ -140,7 +141,7 @@ def samples_of(recording: Recording, cameras: tuple[str, ...], by: str) -> Itera
         if folder not in recording.files:
             yield Dropped(f"{recording.id}: no 2D poses of {camera}")
             continue
-        poses2d[camera], notes = read_frames(recording, folder)
+        poses2d[camera], notes = read_frames(recording, folder, points_of)
         yield from notes
     name, description = ACTIVITIES.get(recording.activity, (recording.activity, ""))
     texts = (("label", name), *([("description", description)] if description else []))
@@ -154,7 +155,7 @@ def samples_of(recording: Recording, cameras: tuple[str, ...], by: str) -> Itera
             mocap = np.full((frames, 17, 3), np.nan)
             for frame, people in poses3d.items():
                 if person in people and first <= frame <= last:
-                    mocap[frame - first] = np.asarray(people[person], float).reshape(17, -1)[:, :3]
+                    mocap[frame - first] = people[person]
             check_upright(mocap, "coco17")
         yield from samples(
             Take(
@@ -178,13 +179,13 @@ def samples_of(recording: Recording, cameras: tuple[str, ...], by: str) -> Itera
 
 
 def read_frames(
-    recording: Recording, folder: str, keep: Callable[[Any], Any] = lambda value: value
+    recording: Recording, folder: str, keep: Callable[[Any], Any]
 ) -> tuple[dict[int, dict[str, Any]], list[Dropped]]:
     """Frame -> person -> what a folder's file of the frame says, without files that are refused or damaged.
 
     keep   what stays of each person in memory; KeyError, TypeError, ValueError or IndexError where it is not as published
     """
-    found, notes = {}, []
+    found, wrong = {}, []
     for frame, file in sorted(recording.files.get(folder, {}).items()):
         try:
             content = read_array(file.read(), file.name)
@@ -195,15 +196,18 @@ def read_frames(
             else:
                 raise ValueError(f"{file.name} holds neither a dict of people nor a list of dicts with human_name")
         except ValueError as error:
-            notes.append(Dropped(str(error), 1 / RATE_HZ))
+            wrong.append(str(error))
             continue
         found[frame] = {}
         for who, value in people.items():
             try:
                 found[frame][str(who)] = keep(value)
             except (KeyError, TypeError, ValueError, IndexError) as error:
-                why = f"{file.name}: {who} is not as published: {type(error).__name__}: {error}"
-                notes.append(Dropped(why, 1 / RATE_HZ))
+                wrong.append(f"{file.name}: {who} is not as published: {type(error).__name__}: {error}")
+    notes = []
+    if wrong:
+        reason = f"{recording.id}: files of {folder} that cannot be used, the first: {wrong[0]}"
+        notes.append(Dropped(reason, len(wrong) / RATE_HZ, len(wrong)))
     return found, notes
 
 
@@ -284,17 +288,37 @@ def fit_of(fit: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return vertices[[vertex for vertex, _ in SENSORS.values()]], turns[0, joints], turns[0, 0]
 
 
+def joints_of(pose: Any) -> np.ndarray:
+    """Joints (17, 3) in metres of one 3D pose, (17, 3) or with a score (17, 4)."""
+    joints = np.asarray(pose, float)
+    if joints.shape not in ((17, 3), (17, 4)):
+        raise ValueError(f"a 3D pose has shape {joints.shape}")
+    return joints[:, :3]
+
+
+def points_of(pose: Mapping[str, Any]) -> np.ndarray:
+    """Points (17, 3) of one 2D pose: pixels and confidence; all 0 where the publisher marks it as not valid."""
+    keypoints = np.asarray(pose["keypoints"], float)
+    if keypoints.ndim != 2 or len(keypoints) < 17 or keypoints.shape[1] not in (2, 3):
+        raise ValueError(f"keypoints have shape {keypoints.shape}")
+    sure = keypoints[:17, 2].clip(0, 1) if keypoints.shape[1] == 3 else np.ones(17)
+    sure = np.where(np.isfinite(keypoints[:17]).all(1) & bool(pose.get("is_valid", True)), sure, 0.0)
+    return np.where(sure[:, None] > 0, np.c_[keypoints[:17, :2], sure], 0.0)
+
+
 def _points(
-    poses2d: Mapping[str, Mapping[int, Mapping[str, Any]]], cameras: Sequence[str], person: str, first: int, frames: int
+    poses2d: Mapping[str, Mapping[int, Mapping[str, np.ndarray]]],
+    cameras: Sequence[str],
+    person: str,
+    first: int,
+    frames: int,
 ) -> Iterator[tuple[str, Points]]:
     """Per camera the name of its stream and a person's 2D poses (n, 17, 3)."""
     for camera, by_frame in poses2d.items():
         values = np.zeros((frames, 17, 3))
         for frame, people in by_frame.items():
-            if person in people and 0 <= frame - first < frames and people[person].get("is_valid", True):
-                keypoints = np.asarray(people[person]["keypoints"], float)[:17]
-                sure = keypoints[:, 2].clip(0, 1) if keypoints.shape[1] > 2 else np.ones(17)
-                values[frame - first] = np.where(sure[:, None] > 0, np.c_[keypoints[:, :2], sure], 0.0)
+            if person in people and 0 <= frame - first < frames:
+                values[frame - first] = people[person]
         about = {"skeleton": "coco17", "camera": {"width": SIZE[0], "height": SIZE[1]}}
         yield "pose2d" if camera == cameras[0] else f"pose2d_{camera}", Points(values, about)
 

@@ -178,6 +178,10 @@ def check_labels(labels: Any, frames: int) -> None:
         shape = np.shape(labels[key])
         if shape != (frames, dims, 17):
             raise ValueError(f"{key} has shape {shape}, and {frames} frames have times: expected {(frames, dims, 17)}")
+    spans = {key: labels[key] for key in needed if key.endswith("frames")} | dict(labels["video_label"])
+    for name, ends in spans.items():
+        if np.shape(ends) != (2,) or not np.issubdtype(np.asarray(ends).dtype, np.number):
+            raise ValueError(f"frames of {name!r} are {ends!r}, not the first and the last one")
 
 
 def world(kps: np.ndarray, frames: Sequence[int]) -> np.ndarray:
@@ -304,7 +308,7 @@ def read_spans(labels: Any, frames: int) -> tuple[list[Span], list[Dropped]]:
         if not 0 <= begin < end <= frames:
             notes.append(Dropped("labels of frames that are not there, or of another action", count=1))
             continue
-        action = POSES.get(known.lower(), re.sub(r" \d+$", "", known))
+        action = POSES.get(known.lower(), known)
         texts = [("label", action)]
         texts += [("description", text) for text in ACTIONS.get(action.lower(), ())]
         spans.append(Span(begin, end, {"activity": action}, tuple(texts)))

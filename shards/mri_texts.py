@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-# Key of the release -> exercise, as in MARS by the same authors, which has the same ten in this order.
+# Key of the release -> what is done. The ten exercises are named as in MARS by the same authors, which has them in this order.
 POSES = {
+    "t pose 2": "T pose",
     "pose 1": "left upper limb extension",
     "pose 2": "right upper limb extension",
     "pose 3": "both upper limb extension",

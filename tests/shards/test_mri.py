@@ -126,7 +126,11 @@ def test_videos_are_counted_by_frames_at_the_measured_rate(tmp_path: Path) -> No
     (tmp_path / "in" / "videos").mkdir()
     (tmp_path / "in" / "videos" / "blurred_subject16_color0.mp4").write_bytes(encode_h264(pictures, 30.0))
     (tmp_path / "in" / "videos" / "blurred_subject16_color1.mp4").write_bytes(encode_h264(pictures[:-1], 30.0))
+    (release / "raw_data" / "imu" / "subject16").mkdir(parents=True)
+    (release / "raw_data" / "imu" / "subject16" / "IMU1.csv").write_text("a line\n" * 292)
     mri.run(tmp_path / "in", tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "10.1 frames a second; its raw IMU files have 292 lines, 49.99 for each second" in card
     for _, sample in samples_in(tmp_path / "out").values():
         entry, mp4 = sample.streams["video"], sample.arrays["video"]
         assert isinstance(mp4, bytes)
@@ -190,6 +194,10 @@ def test_lying_axes_and_strange_labels_fail(source: Path, tmp_path: Path) -> Non
     labels = {**{key: [0, 1] for key in keys}, "pose_2d_l": 0, "pose_2d_r": 0, "refined_gt_kps": upright}
     with pytest.raises(ValueError, match=r"refined_gt_kps has shape \(50, 3, 17\), and 60 frames have times"):
         mri.check_labels(labels, 60)
+    labels |= {"pose_2d_l": upright[:, :2], "pose_2d_r": upright[:, :2], "video_label": {"walk": [1, 2]}}
+    mri.check_labels(labels, 50)
+    with pytest.raises(ValueError, match="frames of 'walk' are None"):
+        mri.check_labels({**labels, "video_label": {"walk": None}}, 50)
     with pytest.raises(ValueError, match=r"is it the file _all_labels\.cpl"):
         mri.check_labels({"frame_total": 60}, 60)
     with pytest.raises(ShardError, match=r"aligned_data/pose_labels/subject1_all_labels\.cpl: download"):
