@@ -243,8 +243,10 @@ def _sensor_rows(sample: Sample, name: str) -> list[Row]:
                 continue
             signal = values[i, :, :3] if channel == "acc" else values[i, :, 3:]
             dotted = rest[i] if channel == "acc" and rest is not None else None
-head = f"{name}, {entry['rate_hz']:.4g} Hz\n" if not rows else ""
-            rows.append(Row(height, _signal(times, signal, dotted, f"{head}{place}\n{channel}, {unit}", legend=not rows)))
+            head = f"{name}, {entry['rate_hz']:.4g} Hz\n" if not rows else ""
+            rows.append(
+                Row(height, _signal(times, signal, dotted, f"{head}{place}\n{channel}, {unit}", legend=not rows))
+            )
     return rows
 
 
