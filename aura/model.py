@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from aura.body.parts import PART_OF
 from aura.data.batch import Batch, Stream
 from aura.data.config import Input
 from aura.objectives.config import Objective
+from aura.objectives.heads import FineHead
 from aura.objectives.temperature import LogScale
 from aura.towers import TowerConfig, TowerOutput, build_tower
+from aura.towers.tower import Tower
 
 
 class Embeddings(NamedTuple):
@@ -21,16 +25,34 @@ class Embeddings(NamedTuple):
 
     pooled      stream -> (B, D) float32 of unit norm; zeros where the row lacks the stream
     moments     stream -> (B, N, M) float32, the map of N moments, its norm as a whole one; zeros likewise
+    tokens, local, sensors, error, masked
+                stream of a fine pair -> see `aura.objectives.heads.FineOutput`; zeros where the row lacks the stream
+    mask        stream of a fine pair -> (B, S, N) bool: the token is there
+    part        stream of a fine pair -> (B, S) int64: body part of each sensor, -1 unknown
+    start       stream of a fine pair -> (B,) int64: tokens from the row's start to the stream's token 0
     present     stream -> (B,) bool
-    log_scale   (pairs,) float32: logarithm of the inverse temperature of each pair, inside its bounds
-    bias        (pairs,) float32: bias of the sigmoid loss; zeros for InfoNCE
+    log_scale   (scales,) float32: logarithm of the inverse temperature of each of `Objective.scales`, inside its bounds
+    bias        (scales,) float32: bias of the sigmoid loss; zeros for InfoNCE
     """
 
     pooled: dict[str, Tensor]
     moments: dict[str, Tensor]
+    tokens: dict[str, Tensor]
+    local: dict[str, Tensor]
+    sensors: dict[str, Tensor]
+    error: dict[str, Tensor]
+    masked: dict[str, Tensor]
+    mask: dict[str, Tensor]
+    part: dict[str, Tensor]
+    start: dict[str, Tensor]
     present: dict[str, Tensor]
     log_scale: Tensor
     bias: Tensor
+
+
+# Fields of `Embeddings` by stream through which gradients flow, and those without.
+LEARNED = ("pooled", "moments", "tokens", "local", "sensors", "error")
+FIXED = ("masked", "mask", "part", "start", "present")
 
 
 class AuraModel(nn.Module):
@@ -51,7 +73,6 @@ class AuraModel(nn.Module):
     ) -> None:
         super().__init__()
         self.precision = precision
-        self.pairs = tuple(objective.pairs)
         for stream in towers:
             names = [name for name, pair in objective.pairs.items() if pair.space == "pooled"]
             if not any(stream in side.split("+") for name in names for side in name.split(":")):
@@ -71,26 +92,35 @@ class AuraModel(nn.Module):
             self.towers[stream] = tower
             self.heads[stream] = make_head(config.projection, tower.width, embedding, stream)
         check_moments(objective, self.towers)
+        self.fine = fine_heads(objective, self.towers, embedding)
+        self.token_s = {name: cast(Tower, self.towers[name]).token_s or 0.0 for name in self.fine}
         self.temperature = LogScale(
-            len(self.pairs),
-            init=objective.log_scale_init,
+            objective.log_scale_init,
             max=objective.log_scale_max,
             learn=objective.learn_temperature,
             sigmoid=objective.loss == "sigmoid",
         )
 
     def forward(self, batch: Batch) -> Embeddings:
-        pooled, moments, present = {}, {}, {}
+        out: dict[str, dict[str, Tensor]] = {field: {} for field in (*LEARNED, *FIXED)}
         for name, tower in self.towers.items():
             stream = batch.streams[name]
             output, rows = run_tower(tower, stream, self.precision)
-            present[name] = stream.present
-            pooled[name] = scatter(self.project(name, output.pooled), rows, stream.present)
+            put = partial(scatter, rows=rows, present=stream.present)
+            out["present"][name] = stream.present
+            out["pooled"][name] = put(self.project(name, output.pooled))
             if output.moments is not None:
                 flat = F.normalize(output.moments.float().flatten(1), dim=-1)
-                moments[name] = scatter(flat.view(output.moments.shape), rows, stream.present)
+                out["moments"][name] = put(flat.view(output.moments.shape))
+            if name in self.fine:
+                numbers = batch.row[rows] if len(rows) else batch.row[:1]
+                for field, value in self.fine[name](output.tokens.float(), output.mask, numbers)._asdict().items():
+                    out[field][name] = put(value)
+                out["mask"][name] = put(output.mask)
+                out["part"][name] = parts_of(stream, output.mask.shape[1])
+                out["start"][name] = token_starts(stream, self.token_s[name])
         log_scale, bias = self.temperature()
-        return Embeddings(pooled, moments, present, log_scale, bias)
+        return Embeddings(**out, log_scale=log_scale, bias=bias)
 
     def project(self, stream: str, pooled: Tensor) -> Tensor:
         """A tower's output (B, W) to unit vectors (B, D) of the shared space, in float32."""
@@ -100,6 +130,42 @@ class AuraModel(nn.Module):
         """Unit vectors (B, D) of one stream alone; zeros at rows that are not present."""
         output, rows = run_tower(self.towers[name], stream, self.precision)
         return scatter(self.project(name, output.pooled), rows, stream.present)
+
+
+def fine_heads(objective: Objective, towers: nn.ModuleDict, embedding: int) -> nn.ModuleDict:
+    """A head for each stream of a fine pair. ValueError, naming the pair, where the two towers do not fit."""
+    heads = nn.ModuleDict()
+    for name in objective.fine:
+        for stream in name.split(":"):
+            if towers[stream].token_s is None:
+                raise ValueError(
+                    f"objective.fine.{name}: the tower of {stream} has no tokens of body parts; take a tower of kind"
+                    " imu_transformer for sensors, part_transformer for skeletons"
+                )
+        lengths = {stream: towers[stream].token_s for stream in name.split(":")}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{stream} {seconds:g}" for stream, seconds in lengths.items())
+            raise ValueError(f"objective.fine.{name}: both towers need the same token_s, they have {told}")
+    for stream in towers:
+        pairs = {name: fine for name, fine in objective.fine.items() if stream in name.split(":")}
+        if pairs:
+            first = [name.split(":")[0] == stream for name in pairs]
+            heads[stream] = FineHead(cast(Tower, towers[stream]).width, embedding, list(pairs.values()), first)
+    return heads
+
+
+def parts_of(stream: Stream, count: int) -> Tensor:
+    """Body part (B, S) of each sensor by its placement; of a skeleton's tokens all `count` parts in order."""
+    if stream.placement is not None:
+        return torch.from_numpy(PART_OF).to(stream.placement.device)[stream.placement]
+    return torch.arange(count, device=stream.present.device).expand(len(stream.present), -1)
+
+
+def token_starts(stream: Stream, token_s: float) -> Tensor:
+    """Tokens (B,) from the row's start to the stream's token 0."""
+    if stream.shift_s is None:
+        return torch.zeros_like(stream.present, dtype=torch.int64)
+    return (stream.shift_s / token_s).round().long()
 
 
 def make_head(projection: str, width: int, embedding: int, stream: str) -> nn.Module:
@@ -151,7 +217,7 @@ def scatter(values: Tensor, rows: Tensor, present: Tensor) -> Tensor:
     if len(rows) == 0:
         # `where`, not a product with zero: a value that is not finite must not pass.
         there = present.view(-1, *[1] * (values.dim() - 1))
-        return torch.where(there, values.expand(len(present), *values.shape[1:]), 0.0)
+        return torch.where(there, values.expand(len(present), *values.shape[1:]), values.new_zeros(()))
     out = values.new_zeros(len(present), *values.shape[1:])
     return out.index_copy(0, rows, values)
 

@@ -32,6 +32,8 @@ class Stream:
     image_size     pose2d: (B, 2) float32, width and height in pixels
     step_s         imu, mocap, pose2d: (B, T) float32, seconds in the recording from the item before to this one (the first:
                    as the second), where that is not 1 / rate_hz: windows that are stretched or warped (`whole`, `warp`)
+    shift_s        imu, mocap, pose2d: (B,) float32, seconds from the row's `start_s` to item 0, where windows of a row are cut
+                   at places of their own (`data.window.shift_s`)
     draws          what the reader drew for the augmentation of each row, applied on the device by `aura.data.augment`
     """
 
@@ -45,6 +47,7 @@ class Stream:
     joint_mask: Tensor | None = None
     image_size: Tensor | None = None
     step_s: Tensor | None = None
+    shift_s: Tensor | None = None
     draws: dict[str, Tensor] = field(default_factory=dict)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Stream:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from aura.body.placements import placement_id
 
 
 class Config(BaseModel):
@@ -59,8 +61,30 @@ class ImuInput(Config):
     kind: Literal["imu"] = "imu"
     rate_hz: float = Field(default=50.0, gt=0)
     sensors: int = Field(default=1, ge=1, description="slots; a sample with more sensors gives a random choice of them")
+    placements: tuple[str, ...] = Field(
+        default=(), description="read the sensors at these places alone, in this order; others are not read"
+    )
     orientation: bool = Field(default=False, description="read the orientation stream too")
     augment: ImuAugment = ImuAugment()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _slots(cls, values: object) -> object:
+        if isinstance(values, dict) and values.get("placements"):
+            slots = len(values["placements"])
+            if values.get("sensors", slots) != slots:
+                raise ValueError(f"sensors is {values['sensors']}, but {slots} placements are named: leave sensors out")
+            values = values | {"sensors": slots}
+        return values
+
+    @field_validator("placements")
+    @classmethod
+    def _known(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for name in values:
+            placement_id(name)
+        if len(set(values)) < len(values):
+            raise ValueError("a placement is named twice")
+        return values
 
 
 class MocapInput(Config):
@@ -118,6 +142,19 @@ class Window(Config):
     warp: float = Field(
         default=0.0, ge=0, lt=1, description="training: smooth random change of tempo, +-warp, same for all streams"
     )
+    shift_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="training: imu, mocap and pose2d streams are each cut at a random place of their own, up to this much"
+        " later than the window",
+    )
+    shift_step_s: float = Field(default=0.2, gt=0, description="of these places")
+
+    @model_validator(mode="after")
+    def _no_shift_of_whole(self) -> Window:
+        if self.shift_s and (self.whole or self.warp):
+            raise ValueError("shift_s needs windows of equal seconds: set whole=false and warp=0")
+        return self
 
 
 class DataConfig(Config):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -75,9 +75,17 @@ def training_cut(window: Window, duration_s: float, key: int) -> Cut:
         share = 1 - (1 - window.crop) * uniform(key, "share")
         first = (1 - share) * uniform(key, "first")
         return Cut(first * duration_s, share * duration_s, window.seconds, True, first, share, warp, phase)
-    room = max(0.0, duration_s - window.seconds)
+    room = max(0.0, duration_s - window.seconds - window.shift_s)
     start = START_GRID_S * int(uniform(key, "start") * (math.floor(room / START_GRID_S + 1e-6) + 1))
     return Cut(start, window.seconds, window.seconds, warp=warp, phase=phase)
+
+
+def shifted_cut(window: Window, cut: Cut, duration_s: float, key: int, name: str) -> Cut:
+    """The window of one stream: later than the row's by a random multiple of the step, inside the sample."""
+    room = min(window.shift_s, duration_s - cut.start_s - cut.span_s)
+    steps = max(0, math.floor(room / window.shift_step_s + 1e-6))
+    later = window.shift_step_s * int(uniform(key, f"shift {name}") * (steps + 1))
+    return replace(cut, start_s=cut.start_s + later)
 
 
 def evaluation_cut(window: Window, duration_s: float, number: int) -> Cut:

@@ -64,6 +64,11 @@ def read_imu(
         return None
     sensors = stream["sensors"]
     chosen = list(range(len(sensors)))
+    if config.placements:
+        worn = [sensor["placement"] for sensor in sensors]
+        chosen = [worn.index(placement) for placement in config.placements if placement in worn]
+        if not chosen:
+            return None
     drawn = key is not None and options.augmented
     rng = generator(key, name) if key is not None and (drawn or len(chosen) > config.sensors) else None
     if len(chosen) > config.sensors:

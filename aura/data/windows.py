@@ -16,13 +16,14 @@ from torch import Tensor
 
 from aura.data.batch import Batch, Stream
 from aura.data.config import Input, Window
-from aura.data.cut import Cut, evaluation_cut, training_cut
+from aura.data.cut import Cut, evaluation_cut, shifted_cut, training_cut
 from aura.data.handover import allocate
 from aura.data.index import BadSample, Record, ShardError
 from aura.data.order import hash64
 from aura.data.streams import BLANKS, READERS, Fields, Options
 
 Tokenize = Callable[[list[str]], Tensor]
+SHIFTED = ("imu", "mocap", "pose2d")  # kinds of streams that `window.shift_s` moves
 Rooms = dict[str, Fields]  # where a row is written: by stream, the fields without the batch dimension
 
 
@@ -84,13 +85,27 @@ class Cutter:
 
     @cached_property
     def _blanks(self) -> dict[str, Fields]:
-        return {n: BLANKS[config.kind](self.window.seconds, self._options[n]) for n, config in self.inputs.items()}
+        blanks = {n: BLANKS[config.kind](self.window.seconds, self._options[n]) for n, config in self.inputs.items()}
+        for name in filter(self._shifts, blanks):
+            blanks[name]["shift_s"] = np.zeros((), np.float32)
+        return blanks
+
+    def _shifts(self, name: str) -> bool:
+        """Whether a stream is cut at a place of its own."""
+        return self.training and self.window.shift_s > 0 and self.inputs[name].kind in SHIFTED
 
     def _row(self, record: Record, number: int, cut: Cut, key: int | None, out: Rooms) -> RowData:
         entry, streams = record.entry, {}
+        latest = cut.start_s
         for name, options in self._options.items():
             try:
-                streams[name] = READERS[options.config.kind](record, cut, options, key, out.get(name))
+                own = cut
+                if key is not None and self._shifts(name):
+                    own = shifted_cut(self.window, cut, float(entry["duration_s"]), key, name)
+                    latest = max(latest, own.start_s)
+                streams[name] = fields = READERS[options.config.kind](record, own, options, key, out.get(name))
+                if fields is not None and self._shifts(name):
+                    fields.setdefault("shift_s", np.zeros((), np.float32))[...] = own.start_s - cut.start_s
             except (BadSample, ShardError):
                 raise
             except (KeyError, TypeError, IndexError, ValueError, ArithmeticError) as error:
@@ -99,7 +114,7 @@ class Cutter:
             streams=streams,
             number=number,
             start_s=float(entry["start_s"]) + cut.start_s,
-            span_s=cut.span_s,
+            span_s=latest - cut.start_s + cut.span_s,
             id=entry["key"],
             recording=entry["recording"],
             subject=entry["subject"],

@@ -25,6 +25,48 @@ class Pair(Config):
     )
 
 
+class Masked(Config):
+    """Prediction of masked tokens of the pair's first stream from the others (MoBind, section 3.3)."""
+
+    weight: float = Field(gt=0)
+    share: float = Field(default=0.75, gt=0, lt=1, description="of a window's tokens that are masked")
+    context: Literal["window", "sensor"] = Field(
+        default="window", description="predict from the tokens of all sensors, or of the same sensor alone"
+    )
+    depth: int = Field(default=2, gt=0)
+    heads: int = Field(default=4, gt=0)
+    hidden: int = Field(default=256, gt=0, description="width of the feed-forward part")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class Fine(Config):
+    """Alignment of two streams by moments and body parts, beside the pooled embeddings. Weights; 0: the term is off.
+
+    `late` compares windows by the cosines of tokens of the same moment and part; `token` tells the moments of a window
+    apart, `local` body parts. `centre` and `projection` give the tokens that are compared a space of their own: beside losses
+    on pooled vectors, plain tokens of a window become too alike to tell its moments apart.
+    """
+
+    late: float = Field(default=0.0, ge=0)
+    token: float = Field(default=0.0, ge=0)
+    token_negatives: Literal["window", "batch"] = Field(
+        default="window", description="other moments of the window, or of the same part in all windows"
+    )
+    local: float = Field(default=0.0, ge=0)
+    local_negatives: Literal["all", "part"] = Field(
+        default="all", description="all parts of all windows, or the same part of other windows"
+    )
+    multi_positive: float = Field(default=0.0, ge=0, description="a body of the second stream to all its sensors")
+    masked: Masked | None = None
+    projection: int | None = Field(default=64, gt=0, description="width of the compared tokens; null: the tower's own")
+    centre: bool = Field(default=True, description="subtract the window's mean from the compared tokens")
+
+    @property
+    def contrasts(self) -> tuple[str, ...]:
+        """Terms with a temperature of their own."""
+        return tuple(term for term in ("late", "token", "local", "multi_positive") if getattr(self, term))
+
+
 class Objective(Config):
     """Contrastive loss over pairs of streams.
 
@@ -35,6 +77,7 @@ class Objective(Config):
 
     loss: Literal["infonce", "sigmoid"] = "infonce"
     pairs: dict[str, Pair] = Field(min_length=1)
+    fine: dict[str, Fine] = Field(default={}, description="pairs that are aligned by moments and body parts too")
     same_text: str = Field(
         default="string", description="in pairs with text: `string`, or `label:<name>`: rows of equal label"
     )
@@ -75,6 +118,11 @@ class Objective(Config):
                 raise ValueError(
                     f"pair {name!r}: label_smoothing is of the plain InfoNCE: set lean=false, loss=infonce"
                 )
+        for name, fine in self.fine.items():
+            if name.count(":") != 1 or "+" in name or not all(name.split(":")):
+                raise ValueError(f"fine.{name}: write two streams with a colon between them, such as imu:pose2d")
+            if not fine.contrasts:
+                raise ValueError(f"fine.{name}: give one of late, token, local, multi_positive a weight")
         if not (self.same_text == "string" or self.same_text.startswith("label:")):
             raise ValueError(f"same_text: {self.same_text!r} is neither `string` nor `label:<name>`")
         if self.min_temperature > self.temperature:
@@ -85,14 +133,21 @@ class Objective(Config):
     def streams(self) -> tuple[str, ...]:
         """Names of all streams that some pair needs, in order of first use."""
         found: dict[str, None] = {}
-        for name in self.pairs:
+        for name in (*self.pairs, *self.fine):
             for side in name.split(":"):
                 found.update(dict.fromkeys(side.split("+")))
         return tuple(found)
 
     @property
-    def log_scale_init(self) -> float:
-        return -math.log(self.temperature)
+    def scales(self) -> tuple[str, ...]:
+        """What has a temperature: pairs, and terms of fine pairs such as `late/imu:pose2d`."""
+        return (*self.pairs, *(f"{term}/{name}" for name, fine in self.fine.items() for term in fine.contrasts))
+
+    @property
+    def log_scale_init(self) -> list[float]:
+        """Of each of `scales`. The mean of many cosines varies less than one: it begins at half the temperature."""
+        start = -math.log(self.temperature)
+        return [start + math.log(2) * name.startswith("late/") for name in self.scales]
 
     @property
     def log_scale_max(self) -> float:

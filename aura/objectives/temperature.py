@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,14 +21,15 @@ class LogScale(nn.Module):
     bound: Tensor
 
     def __init__(
-        self, pairs: int, init: float, max: float, learn: bool = True, sigmoid: bool = False, min: float = 0.0
+        self, init: Sequence[float], max: float, learn: bool = True, sigmoid: bool = False, min: float = 0.0
     ) -> None:
         super().__init__()
-        if not min <= init <= max:
-            raise ValueError(f"the logarithm of the inverse temperature starts at {init}, outside [{min}, {max}]")
+        for start in init:
+            if not min <= start <= max:
+                raise ValueError(f"the logarithm of the inverse temperature starts at {start}, outside [{min}, {max}]")
         self.min, self.max = min, max
-        self.log_scale = nn.Parameter(torch.full((pairs,), init, dtype=torch.float32), requires_grad=learn)
-        self.bias = nn.Parameter(torch.full((pairs,), SIGMOID_BIAS, dtype=torch.float32)) if sigmoid else None
+        self.log_scale = nn.Parameter(torch.tensor(init, dtype=torch.float32), requires_grad=learn)
+        self.bias = nn.Parameter(torch.full((len(init),), SIGMOID_BIAS, dtype=torch.float32)) if sigmoid else None
 
     def forward(self) -> tuple[Tensor, Tensor]:
         bias = torch.zeros_like(self.log_scale, requires_grad=False) if self.bias is None else self.bias

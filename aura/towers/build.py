@@ -11,6 +11,7 @@ from aura.towers.baselines.rnn import MocapRnn, MocapRnnConfig, Mw2, Mw2Config
 from aura.towers.baselines.senvt import Senvt, SenvtConfig
 from aura.towers.imu import ImuTransformer, ImuTransformerConfig
 from aura.towers.motion import MotionTransformer, MotionTransformerConfig
+from aura.towers.parts import PartTransformer, PartTransformerConfig
 from aura.towers.text import ClipText, ClipTextConfig, HfText, HfTextConfig
 from aura.towers.tower import Tower
 from aura.towers.tuning import apply_tuning
@@ -19,6 +20,7 @@ from aura.towers.video import ClipVideo, ClipVideoConfig, HfVideo, HfVideoConfig
 TowerConfig = Annotated[
     ImuTransformerConfig
     | MotionTransformerConfig
+    | PartTransformerConfig
     | ClipVideoConfig
     | HfVideoConfig
     | ClipTextConfig
@@ -33,6 +35,7 @@ TowerConfig = Annotated[
 TOWERS: dict[type, tuple[Any, tuple[str, ...]]] = {
     ImuTransformerConfig: (ImuTransformer, ("imu",)),
     MotionTransformerConfig: (MotionTransformer, ("mocap", "pose2d")),
+    PartTransformerConfig: (PartTransformer, ("mocap", "pose2d")),
     ClipVideoConfig: (ClipVideo, ("video",)),
     HfVideoConfig: (HfVideo, ("video",)),
     ClipTextConfig: (ClipText, ("text",)),

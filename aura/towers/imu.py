@@ -13,7 +13,7 @@ from aura.data.batch import Stream
 from aura.data.config import ImuInput
 from aura.towers.features import World, imu_channels, imu_features
 from aura.towers.output import TowerOutput
-from aura.towers.stem import MomentBranch, Pool, Stem, token_mask, token_stride
+from aura.towers.stem import MomentBranch, Moments, Pool, Stem, token_mask, token_stride
 from aura.towers.tower import Tower, TransformerSettings
 from aura.towers.transformer import Transformer, masked_mean
 
@@ -31,6 +31,7 @@ class ImuTransformerConfig(TransformerSettings):
     )
     norms: bool = Field(default=True, description="the lengths of force and rate as channels")
     placements: bool = Field(default=True, description="tell the tower where each sensor is worn")
+    moments: Moments | None = None
 
 
 class ImuTransformer(Tower):
@@ -40,9 +41,10 @@ class ImuTransformer(Tower):
         super().__init__()
         assert len(PLACEMENTS) <= PLACEMENT_ROWS
         self.config, self.rate_hz, self.width = config, input.rate_hz, config.width
+        self.token_s = config.token_s
         self.stride, tokens = token_stride(config.token_s, input.rate_hz, seconds)
         channels = imu_channels(config.world, config.norms)
-        self.stem = Stem(channels, config.width, self.stride, config.stem)
+        self.stem = Stem(channels, config.width, self.stride, config.stem, config.border)
         self.placement = nn.Embedding(PLACEMENT_ROWS, config.width) if config.placements else None
         if self.placement is not None:
             nn.init.normal_(self.placement.weight, std=0.02)

@@ -12,7 +12,7 @@ from aura.data.batch import Stream
 from aura.data.config import MocapInput, Pose2dInput
 from aura.towers.motion_features import MotionFeatures
 from aura.towers.output import TowerOutput
-from aura.towers.stem import MomentBranch, Pool, Stem, token_mask, token_stride
+from aura.towers.stem import MomentBranch, Moments, Pool, Stem, token_mask, token_stride
 from aura.towers.tower import Tower, TransformerSettings
 from aura.towers.transformer import Transformer, masked_mean
 
@@ -23,6 +23,7 @@ class MotionTransformerConfig(TransformerSettings):
     kind: Literal["motion_transformer"] = "motion_transformer"
     stem: int = Field(default=128, gt=0, description="channels after the first convolution")
     smooth_s: float = Field(default=0.04, ge=0, description="standard deviation of the smoothing over time; 0: none")
+    moments: Moments | None = None
 
 
 class MotionTransformer(Tower):
@@ -34,7 +35,7 @@ class MotionTransformer(Tower):
         self.stride, tokens = token_stride(config.token_s, input.rate_hz, seconds)
         self.features = MotionFeatures(skeleton(input.skeleton), input.kind, input.rate_hz, config.smooth_s)
         channels = self.features.channels
-        self.stem = Stem(channels, config.width, self.stride, config.stem)
+        self.stem = Stem(channels, config.width, self.stride, config.stem, config.border)
         self.transformer = Transformer(config.width, config.depth, config.heads, config.mlp_ratio)
         self.pool = Pool(config.width, config.heads) if config.pool == "attention" else None
         self.branch = MomentBranch(config.moments, channels, self.stride) if config.moments else None

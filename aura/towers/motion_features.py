@@ -56,9 +56,29 @@ class MotionFeatures(nn.Module):
     def forward(self, stream: Stream) -> Tensor:
         # Positions and their differences stay in full precision under autocast.
         with torch.autocast(stream.values.device.type, enabled=False):
-            return self._features(stream)
+            points, known, confidence = self._points(stream)
+            step = steps(stream, self.rate_hz)
+            centred, velocity = self._joints(points, known, step)
+            bones, _ = directions(points, known, self.bones)
+            limbs, limb_known = directions(points, known, self.limbs)
+            turning = slope(limbs, limb_known, step) / RATE_UNIT
+            if self.kind == "mocap":
+                turn = torch.linalg.cross(limbs, turning)
+                turn = torch.cat([turn, turn.norm(dim=-1, keepdim=True)], dim=-1)
+            else:
+                turn = limbs[..., :1] * turning[..., 1:] - limbs[..., 1:] * turning[..., :1]
+            parts = [centred.flatten(2), velocity.flatten(2), bones.flatten(2), turn.flatten(2), confidence]
+            return torch.cat(parts, dim=-1).transpose(1, 2)
 
-    def _features(self, stream: Stream) -> Tensor:
+    def joints(self, stream: Stream) -> Tensor:
+        """(B, T, J, C) of each joint alone: position from the body's centre, velocity, whether it is known (confidence)."""
+        with torch.autocast(stream.values.device.type, enabled=False):
+            points, known, confidence = self._points(stream)
+            centred, velocity = self._joints(points, known, steps(stream, self.rate_hz))
+            return torch.cat([centred, velocity, confidence[..., None]], dim=-1)
+
+    def _points(self, stream: Stream) -> tuple[Tensor, Tensor, Tensor]:
+        """Positions (B, T, J, D) in the units of the features, known (B, T, J), confidence (B, T, J)."""
         points, known = self._known(stream)
         points = smooth(points, known, self.kernel)
         if self.kind == "mocap":
@@ -69,19 +89,12 @@ class MotionFeatures(nn.Module):
             confidence = torch.where(known, stream.values[..., 2], 0.0)
             points = points[..., :2] * points.new_tensor([1.0, -1.0])
             points = points / spread(points, known)[:, None, None, None]
-        step = steps(stream, self.rate_hz)
+        return points, known, confidence
+
+    def _joints(self, points: Tensor, known: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """Position from the body's centre, and velocity with the body's own, of each joint: two (B, T, J, D)."""
         centred = torch.where(known[..., None], points - self._centre(points, known), 0.0)
-        velocity = slope(points, known, step) / RATE_UNIT
-        bones, _ = directions(points, known, self.bones)
-        limbs, limb_known = directions(points, known, self.limbs)
-        turning = slope(limbs, limb_known, step) / RATE_UNIT
-        if self.kind == "mocap":
-            turn = torch.linalg.cross(limbs, turning)
-            turn = torch.cat([turn, turn.norm(dim=-1, keepdim=True)], dim=-1)
-        else:
-            turn = limbs[..., :1] * turning[..., 1:] - limbs[..., 1:] * turning[..., :1]
-        parts = [centred.flatten(2), velocity.flatten(2), bones.flatten(2), turn.flatten(2), confidence]
-        return torch.cat(parts, dim=-1).transpose(1, 2)
+        return centred, slope(points, known, step) / RATE_UNIT
 
     def _known(self, stream: Stream) -> tuple[Tensor, Tensor]:
         """Positions (B, T, J, 3) with zeros where unknown, and known (B, T, J) bool."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -12,6 +13,8 @@ from torch.nn import functional as F
 
 from aura.data.config import Config
 from aura.towers.transformer import Transformer
+
+Border = Literal["zeros", "replicate"]
 
 
 class Moments(Config):
@@ -55,18 +58,21 @@ def token_mask(valid: Tensor, stride: int) -> Tensor:
 
 
 class Stem(nn.Module):
-    """Items (n, C, T) to tokens (n, ceil(T / stride), W): three convolutions, two of them with the stride in shares."""
+    """Items (n, C, T) to tokens (n, ceil(T / stride), W): three convolutions, two of them with the stride in shares.
 
-    def __init__(self, channels: int, width: int, stride: int, hidden: int) -> None:
+    border   what stands beyond the window's ends. Zeros tell a token how near it is to one; `replicate` does not.
+    """
+
+    def __init__(self, channels: int, width: int, stride: int, hidden: int, border: Border = "zeros") -> None:
         super().__init__()
         first = max(d for d in range(1, math.isqrt(stride) + 1) if stride % d == 0)
         second = stride // first
         self.stride = stride
         # Kernel = stride + 2 * padding: exactly T / stride outputs, centred on their items.
         pad1, pad2 = max(2, first // 2), max(1, second // 2)
-        self.conv1 = nn.Conv1d(channels, hidden, first + 2 * pad1, stride=first, padding=pad1)
-        self.conv2 = nn.Conv1d(hidden, width, second + 2 * pad2, stride=second, padding=pad2)
-        self.conv3 = nn.Conv1d(width, width, 3, padding=1)
+        self.conv1 = nn.Conv1d(channels, hidden, first + 2 * pad1, stride=first, padding=pad1, padding_mode=border)
+        self.conv2 = nn.Conv1d(hidden, width, second + 2 * pad2, stride=second, padding=pad2, padding_mode=border)
+        self.conv3 = nn.Conv1d(width, width, 3, padding=1, padding_mode=border)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.gelu(self.conv2(F.gelu(self.conv1(pad_items(x, self.stride)))))

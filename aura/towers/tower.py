@@ -12,7 +12,7 @@ from torch import nn
 from aura.data.batch import Stream
 from aura.data.config import Config
 from aura.towers.output import TowerOutput
-from aura.towers.stem import Moments
+from aura.towers.stem import Border
 from aura.towers.tuning import Full, Tuning
 
 
@@ -36,8 +36,10 @@ class TransformerSettings(TowerSettings):
     heads: int = Field(default=6, gt=0)
     mlp_ratio: float = Field(default=4.0, gt=0)
     token_s: float = Field(default=0.2, gt=0)
+    border: Border = Field(
+        default="zeros", description="beyond the window's ends; replicate: tokens do not show how near they are to one"
+    )
     pool: Literal["mean", "attention"] = "mean"
-    moments: Moments | None = None
 
 
 class Tower(nn.Module, ABC):
@@ -45,10 +47,12 @@ class Tower(nn.Module, ABC):
 
     width           of `TowerOutput.pooled` and `tokens`
     moments_shape   (N, M) of `TowerOutput.moments`, None for a tower without the shallow branch
+    token_s         seconds of a token of a tower whose tokens are of sensors or body parts; None: of other towers
     """
 
     width: int
     moments_shape: tuple[int, int] | None = None
+    token_s: float | None = None
     frozen: bool = False
     lora_targets: tuple[str, ...] = ("qkv", "out", "up", "down")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache, partial
 
 import torch
@@ -9,8 +10,16 @@ from torch import Tensor
 
 from aura.data.batch import Batch
 from aura.model import Embeddings, joined
-from aura.objectives.config import Objective, has_text
+from aura.objectives.config import Fine, Objective, has_text
 from aura.objectives.contrast import contrast, within
+from aura.objectives.fine import (
+    Tokens,
+    late_interaction,
+    local_contrast,
+    multi_positive,
+    token_batch_contrast,
+    token_contrast,
+)
 from aura.objectives.gather import once, total_over_ranks, world
 from aura.objectives.rows import Rows
 
@@ -54,12 +63,50 @@ def compute_loss(output: Embeddings, batch: Batch, objective: Objective) -> tupl
             inner = within(output.moments[a], output.moments[b], has_x & has_y, scales[i : i + 1])
             total = total + pair.within * inner
             parts[f"within/{name}"] = inner
+    for name, fine in objective.fine.items():
+        for term, weight, value, extra in fine_terms(output, name, fine, objective, rows, everyone, scales):
+            total = total + weight * value
+            parts |= {f"{term}/{name}": value} | {f"{key}/{name}": x for key, x in extra.items()}
     parts["loss"] = total
     sums = torch.stack([part.detach().to(total.dtype) for part in parts.values()])
     stats = dict(zip(parts, total_over_ranks(sums).tolist()))
-    for name, scale in zip(objective.pairs, scales.detach().tolist()):
+    for name, scale in zip(objective.scales, scales.detach().tolist()):
         stats[f"scale/{name}"] = scale
     return total, stats
+
+
+def fine_terms(
+    output: Embeddings, name: str, fine: Fine, objective: Objective, rows: Rows, everyone: Rows, scales: Tensor
+) -> Iterator[tuple[str, float, Tensor, dict[str, Tensor]]]:
+    """Name, weight, this rank's part and further statistics of each term of a fine pair that is on."""
+    a, b = (tokens_of(output, stream) for stream in name.split(":"))
+    scale = {term: scales[i : i + 1] for i, term in enumerate(objective.scales)}
+    if fine.late:
+        loss, accuracy = late_interaction(a, b, rows, everyone, scale[f"late/{name}"])
+        yield "late", fine.late, loss, {"late_accuracy": accuracy}
+    if fine.token:
+        at = scale[f"token/{name}"]
+        if fine.token_negatives == "window":
+            yield "token", fine.token, token_contrast(a, b, at), {}
+        else:
+            yield "token", fine.token, token_batch_contrast(a, b, rows, at, token_s=1.0), {}
+    if fine.local:
+        yield "local", fine.local, local_contrast(a, b, rows, scale[f"local/{name}"], fine.local_negatives), {}
+    first, second = name.split(":")
+    if fine.multi_positive:
+        there = a.there & output.present[second][:, None]
+        body = output.pooled[second]
+        loss = multi_positive(output.sensors[first], there, body, scale[f"multi_positive/{name}"])
+        yield "multi_positive", fine.multi_positive, loss, {}
+    if fine.masked:
+        count = total_over_ranks(output.masked[first].sum()).clamp(min=1)
+        yield "masked", fine.masked.weight, output.error[first].sum() / count, {}
+
+
+def tokens_of(output: Embeddings, stream: str) -> Tokens:
+    return Tokens(
+        *(getattr(output, field)[stream] for field in ("tokens", "mask", "local", "part", "start")),
+    )
 
 
 def meanings(batch: Batch, objective: Objective) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from aura.data.batch import Batch
-from aura.model import Embeddings
+from aura.model import FIXED, LEARNED, Embeddings
 
 LossOf = Callable[[Embeddings], tuple[Tensor, dict[str, float]]]
 
@@ -48,8 +48,11 @@ def forward_backward(
         with restored(states[i]), gradient_sync(accelerator, model, last and final):
             out = model(part)
             rows = slice(start, start + len(part))
-            surrogate = sum((out.pooled[name] * of["pooled", name][rows]).sum() for name in out.pooled)
-            surrogate = surrogate + sum((out.moments[name] * of["moments", name][rows]).sum() for name in out.moments)
+            surrogate = sum(
+                (value * of[field, name][rows]).sum()
+                for field in LEARNED
+                for name, value in getattr(out, field).items()
+            )
             # Each temperature counts once for the whole batch, though every chunk's graph holds it.
             for name in ("log_scale", "bias"):
                 surrogate = surrogate + (getattr(out, name) * (of["", name] * float(final))).sum()
@@ -68,15 +71,19 @@ def split(batch: Batch, chunk: int | None) -> list[Batch]:
 def concat_leaves(outputs: list[Embeddings]) -> tuple[dict[tuple[str, str], Tensor], Embeddings]:
     """The outputs of all chunks as one, of tensors that take gradients; keyed by field and stream."""
     leaves: dict[tuple[str, str], Tensor] = {}
-    for field in ("pooled", "moments"):
+    for field in LEARNED:
         for name in getattr(outputs[0], field):
             leaves[field, name] = torch.cat([getattr(out, field)[name] for out in outputs]).requires_grad_()
     for field in ("log_scale", "bias"):
         leaves["", field] = getattr(outputs[0], field).clone().requires_grad_()
     whole = Embeddings(
-        pooled={name: leaves["pooled", name] for name in outputs[0].pooled},
-        moments={name: leaves["moments", name] for name in outputs[0].moments},
-        present={name: torch.cat([out.present[name] for out in outputs]) for name in outputs[0].present},
+        **{field: {name: leaves[field, name] for name in getattr(outputs[0], field)} for field in LEARNED},
+        **{
+            field: {
+                name: torch.cat([getattr(out, field)[name] for out in outputs]) for name in getattr(outputs[0], field)
+            }
+            for field in FIXED
+        },
         log_scale=leaves["", "log_scale"],
         bias=leaves["", "bias"],
     )

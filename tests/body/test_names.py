@@ -37,6 +37,7 @@ def test_skeletons_are_trees_with_one_root() -> None:
         "cmu21": 21,
         "daz23": 23,
         "bandai21": 21,
+        "vicon21": 21,
         "xsens23": 23,
     }
     kinect = SKELETONS["kinect20"]

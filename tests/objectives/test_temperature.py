@@ -16,7 +16,7 @@ def test_the_bound_drops_only_gradients_that_push_further_out():
 
 
 def test_a_scale_comes_back_from_its_bound():
-    scales = LogScale(2, init=1.0, max=2.0)
+    scales = LogScale([1.0, 1.0], max=2.0)
     optimizer = torch.optim.Adam(scales.parameters(), 0.1)
     for sign in [-1.0] * 50 + [1.0] * 50:
         optimizer.zero_grad()
@@ -27,7 +27,7 @@ def test_a_scale_comes_back_from_its_bound():
 
 
 def test_parameters_are_float32_vectors():
-    scales = LogScale(3, init=math.log(1 / 0.07), max=math.log(100), sigmoid=True)
+    scales = LogScale([math.log(1 / 0.07)] * 3, max=math.log(100), sigmoid=True)
     assert {name: tuple(p.shape) for name, p in scales.named_parameters()} == {"log_scale": (3,), "bias": (3,)}
     assert all(p.dtype == torch.float32 for p in scales.parameters())
     log_scale, bias = scales()
@@ -36,8 +36,8 @@ def test_parameters_are_float32_vectors():
 
 
 def test_infonce_has_no_bias_and_a_fixed_scale_no_gradient():
-    scales = LogScale(2, init=1.0, max=2.0, learn=False)
+    scales = LogScale([1.0, 1.0], max=2.0, learn=False)
     assert scales()[1].tolist() == [0.0, 0.0]
     assert not any(p.requires_grad for p in scales.parameters())
     with pytest.raises(ValueError, match="starts at 3"):
-        LogScale(2, init=3.0, max=2.0)
+        LogScale([3.0, 3.0], max=2.0)

@@ -1,5 +1,7 @@
 """Random batches with unequally missing streams, and a model of real towers that reads them."""
 
+from collections.abc import Mapping
+
 import torch
 
 from aura.data.batch import Batch, Stream
@@ -13,7 +15,7 @@ CLIP = {
 }
 
 
-def tiny_recipe(**objective) -> Recipe:
+def tiny_recipe(fine: Mapping = {}, **objective) -> Recipe:
     return make_recipe(
         {
             "name": "tiny",
@@ -21,6 +23,7 @@ def tiny_recipe(**objective) -> Recipe:
             "inputs": {
                 "imu": {"rate_hz": 20, "sensors": 2},
                 "mocap": {"rate_hz": 10},
+                "pose2d": {"rate_hz": 10},
                 "video": {"frames": 2, "size": 16},
                 "text": {},
             },
@@ -41,6 +44,7 @@ def tiny_recipe(**objective) -> Recipe:
                     "stem": 8,
                     "moments": {"width": 8, "heads": 2},
                 },
+                "pose2d": {"kind": "part_transformer", "width": 16, "depth": 1, "heads": 2, "stem": 8},
                 "video": {"kind": "clip_video", "model": CLIP},
                 "text": {"kind": "clip_text", "model": CLIP},
             },
@@ -51,6 +55,18 @@ def tiny_recipe(**objective) -> Recipe:
                     "imu:mocap": {"space": "moments", "within": 0.5},
                     "mocap:video": 0.5,
                     "imu+mocap:text": 0.5,
+                    "imu:pose2d": 0.5,
+                },
+                "fine": {
+                    "imu:pose2d": {
+                        "late": 1,
+                        "token": 1,
+                        "local": 0.3,
+                        "multi_positive": 0.2,
+                        "masked": {"weight": 0.3, "heads": 2, "hidden": 16, "depth": 1},
+                        "projection": 8,
+                        **fine,
+                    },
                 },
                 **objective,
             },
@@ -79,6 +95,7 @@ def random_batch(n: int = 16, seed: int = 0, missing: bool = True) -> Batch:
     has = {
         "imu": row % 8 != 3,
         "mocap": row % 8 < 6,
+        "pose2d": row % 4 != 1,
         "video": row % 8 >= 5,
         "text": row % 3 != 1,
     }
@@ -95,10 +112,19 @@ def random_batch(n: int = 16, seed: int = 0, missing: bool = True) -> Batch:
             ones(n, 2, 40, dtype=torch.bool),
             sensor_mask=torch.stack([ones(n, dtype=torch.bool), row % 2 == 0], 1),
             channel_mask=ones(n, 2, 6, dtype=torch.bool),
-            placement=torch.randint(1, 5, (n, 2), generator=g),
+            placement=torch.randint(12, 26, (n, 2), generator=g),
+            shift_s=0.2 * torch.randint(0, 4, (n,), generator=g),
         ),
         "mocap": Stream(
             normal(n, 20, 20, 3), has["mocap"], ones(n, 20, dtype=torch.bool), joint_mask=ones(n, 20, dtype=torch.bool)
+        ),
+        "pose2d": Stream(
+            torch.cat([50 * normal(n, 20, 17, 2), ones(n, 20, 17, 1)], -1),
+            has["pose2d"],
+            ones(n, 20, dtype=torch.bool),
+            joint_mask=ones(n, 17, dtype=torch.bool),
+            image_size=torch.full((n, 2), 100.0),
+            shift_s=0.2 * torch.randint(0, 4, (n,), generator=g),
         ),
         "video": Stream(
             torch.randint(0, 255, (n, 2, 3, 16, 16), generator=g, dtype=torch.uint8),

@@ -53,7 +53,7 @@ def test_nan_in_invalid_entries_changes_no_value_and_no_gradient():
     recipe = tiny_recipe()
     clean, dirty = random_batch(), random_batch()
     for batch, filler in ((clean, 0.0), (dirty, float("nan"))):
-        for name in ("imu", "mocap"):
+        for name in ("imu", "mocap", "pose2d"):
             stream = batch.streams[name]
             stream.valid[..., -7:] = False
             stream.valid[stream.present.logical_not()] = False
@@ -68,7 +68,7 @@ def test_nan_in_invalid_entries_changes_no_value_and_no_gradient():
         assert torch.equal(found[name], grad), name
 
 
-@pytest.mark.parametrize("absent", ["imu", "mocap", "video", "text"])
+@pytest.mark.parametrize("absent", ["imu", "mocap", "pose2d", "video", "text"])
 def test_a_stream_that_no_row_has_gives_zero_gradients_and_finite_losses(absent):
     recipe = tiny_recipe()
     batch = random_batch()
