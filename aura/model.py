@@ -14,6 +14,7 @@ from aura.body.parts import PART_OF
 from aura.data.batch import Batch, Stream
 from aura.data.config import Input
 from aura.objectives.config import Objective
+from aura.objectives.fine import Tokens
 from aura.objectives.heads import FineHead
 from aura.objectives.temperature import LogScale
 from aura.towers import TowerConfig, TowerOutput, build_tower
@@ -130,6 +131,13 @@ class AuraModel(nn.Module):
         """Unit vectors (B, D) of one stream alone; zeros at rows that are not present."""
         output, rows = run_tower(self.towers[name], stream, self.precision)
         return scatter(self.project(name, output.pooled), rows, stream.present)
+
+    def tokens_stream(self, name: str, stream: Stream) -> Tokens:
+        """Compared tokens and local vectors of one stream of a fine pair alone; masked at rows that are not present."""
+        output, rows = run_tower(self.towers[name], stream, self.precision)
+        fine = self.fine[name](output.tokens.float(), output.mask, rows if len(rows) else rows.new_zeros(1))
+        tokens, mask, local = (scatter(x, rows, stream.present) for x in (fine.tokens, output.mask, fine.local))
+        return Tokens(tokens, mask, local, parts_of(stream, mask.shape[1]), token_starts(stream, self.token_s[name]))
 
 
 def fine_heads(objective: Objective, towers: nn.ModuleDict, embedding: int) -> nn.ModuleDict:
