@@ -31,7 +31,7 @@ from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files
 from shards.berkeley_mhad_texts import ACTIONS
-from shards.common import convert, parser
+from shards.common import convert, how_of, parser
 from shards.signals import even_times, on_grid
 from shards.wordings import spoken
 
@@ -260,7 +260,7 @@ def main() -> None:
     except ValueError:
         p.error(f"--val-subjects {args.val_subjects!r}: give numbers such as 6,7")
     try:
-        run(args.source, args.out, val_subjects=val, limit=args.limit, workers=args.workers, resume=args.resume)
+        run(args.source, args.out, val_subjects=val, limit=args.limit, **how_of(args))
     except (ShardError, OSError) as error:
         p.exit(1, f"{error}\n")
 

@@ -32,7 +32,7 @@ from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files
 from shards.bvh_file import Bvh, kinematics, read_bvh, rest
 from shards.bvh_names import match_joints
-from shards.common import convert, parser
+from shards.common import convert, how_of, parser
 from shards.mocap import Motion, Settings, recording_name, samples
 from shards.mocap_job import TABLE, Known, add_options, card, settings_of, splits_asked
 from shards.tables import Facts, Table, assign, read_tables
@@ -293,8 +293,7 @@ def main() -> None:
             settings=settings_of(args),
             reading=reading,
             limit=args.limit,
-            workers=args.workers,
-            resume=args.resume,
+            **how_of(args),
         )
     except (ShardError, yaml.YAMLError, OSError, AttributeError) as error:
         p.exit(1, f"{error}\n")

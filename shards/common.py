@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from aura.data.writer import (
     part_path,
     write_part,
 )
+from shards.engines import ENGINES, Run, start
 
 SamplesOf = Callable[[Any], Iterable["tuple[str, Sample] | Dropped"]]
 
@@ -38,6 +37,7 @@ def convert(
     out: str | Path,
     *,
     workers: int = 1,
+    engine: str = "local",
     resume: bool = False,
     card: str = "",
     arguments: dict | None = None,
@@ -50,13 +50,15 @@ def convert(
     recordings    picklable items, each a string (its id) or with an attribute `id`; the order does not matter
     samples_of    from a recording to its (split, Sample), and `Dropped` for what is left out; a function of a module or
                   a partial of one, since workers run it
-    arguments     what decides the result, for the manifest: neither workers nor resume, and no path of this machine
+    workers       processes, or tasks of Ray at a time (0: as many as the cluster has room for)
+    engine        local or ray: see `shards/engines.py`
+    arguments     what decides the result, for the manifest: none of workers, engine and resume, and no path of this machine
     version       of the converter: a resumed conversion must have the same name, version and arguments
     per_part      recordings that are written to disk together, by one worker. Each part is flushed to disk four times,
                   some 0.1 s: more than one where recordings are many and small; a constant of the converter
 
-    The bytes of the folder are the same at any number of workers. Raises ShardError, naming the recording, where a
-    recording fails: finished recordings stay in OUT/.parts, and `resume` goes on from them.
+    The bytes of the folder are the same with any engine and number of workers. Raises ShardError, naming the recording,
+    where one fails: finished recordings stay in OUT/.parts, and `resume` goes on from them.
     """
     out = Path(out)
     # As JSON gives them back, so that a resumed conversion has the same ones: lists, not tuples.
@@ -73,20 +75,12 @@ def convert(
         todo = [part for part in parts if not part_path(folder, _part_id(part)).exists()]
         done = len(ids) - sum(map(len, todo))
         wanted = [_part_id(part) for part in parts]
-        with tqdm(total=len(ids), initial=done, desc=name, unit="recording") as bar:
-            if workers <= 1:
-                for part in todo:
-                    _convert_part(samples_of, folder, part)
-                    bar.update(len(part))
-                _drop_strangers(folder, wanted)
-                manifest = assemble(out, job, card=card, shard_bytes=shard_bytes)
-            else:
-                # Not fork: the parent may hold threads (of torch, of BLAS) that a forked child would wait for.
-                context = multiprocessing.get_context("spawn")
-                with ProcessPoolExecutor(workers, mp_context=context) as pool:
-                    _convert_all(pool, samples_of, folder, todo, bar)
-                    _drop_strangers(folder, wanted)
-                    manifest = assemble(out, job, card=card, shard_bytes=shard_bytes, parallel=pool.map)
+        with start(engine, workers) as run:
+            with tqdm(total=len(ids), initial=done, desc=name, unit="recording") as bar:
+                for place, _ in run(partial(_convert_part, samples_of, folder), todo):
+                    bar.update(len(todo[place]))
+            _drop_strangers(folder, wanted)
+            manifest = assemble(out, job, card=card, shard_bytes=shard_bytes, parallel=partial(_in_order, run))
     finally:
         lock.close()
     print(summary(out, manifest))
@@ -106,19 +100,8 @@ def _part_id(part: Sequence[Any]) -> str:
     return " ".join(recording_id(recording) for recording in part)
 
 
-def _convert_all(pool: ProcessPoolExecutor, samples_of: SamplesOf, folder: Path, todo: list[list], bar: tqdm) -> None:
-    futures = {pool.submit(_convert_part, samples_of, folder, part): part for part in todo}
-    try:
-        for future in as_completed(futures):
-            future.result()
-            bar.update(len(futures[future]))
-    except BrokenProcessPool as error:
-        raise ShardError(
-            "a worker died, most likely for want of memory; use fewer workers, and resume to keep what is done"
-        ) from error
-    finally:
-        for future in futures:
-            future.cancel()
+def _in_order(run: Run, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    return [result for _, result in sorted(run(function, items), key=lambda found: found[0])]
 
 
 def _convert_part(samples_of: SamplesOf, folder: Path, part: list) -> None:
@@ -170,6 +153,25 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     made.add_argument("--source", type=Path, help="the data as its publisher ships it, archives included")
     made.add_argument("--out", type=Path, required=True, help="folder of shards to write")
     made.add_argument("--limit", type=int, help="convert only the first recordings")
-    made.add_argument("--workers", type=int, default=1, help="processes; the result is the same for any number")
+    made.add_argument(
+        "--workers",
+        type=int,
+        help="processes, or tasks of Ray at a time (default: 1; of Ray: as many as there is room for). The result is the"
+        " same for any number",
+    )
+    made.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="local",
+        help="local: processes of this machine. ray (pip install 'aura[ray]'): tasks of the Ray cluster at RAY_ADDRESS, or of"
+        " one that is started here. Workers on other machines need aura, and --source, --out and TMPDIR (where compressed"
+        " archives are unpacked) at the same paths, on storage that all share",
+    )
     made.add_argument("--resume", action="store_true", help="go on with a conversion that was stopped")
     return made
+
+
+def how_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of `convert` that the options of `parser` give."""
+    workers = args.workers if args.workers is not None else 0 if args.engine == "ray" else 1
+    return {"workers": workers, "engine": args.engine, "resume": args.resume}

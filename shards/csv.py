@@ -43,7 +43,7 @@ from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files
 from shards.columns import Layout, open_source, read_columns
-from shards.common import convert, parser
+from shards.common import convert, how_of, parser
 from shards.csv_config import GROUPS, SECONDS, UNITS, Acc, Gyro, Table, read_table
 from shards.mocap import recording_name
 from shards.signals import Settings, Stretch, clocks, runs, samples
@@ -364,7 +364,7 @@ def main() -> None:
     if args.source is None:
         p.error("--source: give the folder with the files or archives of them")
     try:
-        run(args.source, args.out, config=args.config, limit=args.limit, workers=args.workers, resume=args.resume)
+        run(args.source, args.out, config=args.config, limit=args.limit, **how_of(args))
     except (ShardError, OSError) as error:
         p.exit(1, f"{error}\n")
 

@@ -34,7 +34,7 @@ from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards import aria_vrs
 from shards.clips import Clip
-from shards.common import convert, parser
+from shards.common import convert, how_of, parser
 from shards.egoexo4d_cameras import View, asked, choose, lens, pieces, pinhole
 from shards.egoexo4d_card import card
 from shards.egoexo4d_imu import PLACES, Imu, read_units
@@ -388,8 +388,7 @@ def main() -> None:
             split=args.split,
             settings=settings,
             limit=args.limit,
-            workers=args.workers,
-            resume=args.resume,
+            **how_of(args),
         )
     except (ShardError, OSError) as error:
         p.exit(1, f"{error}\n")

@@ -34,7 +34,7 @@ from aura.body.virtual_imu import virtual_imu
 from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files_within
-from shards.common import convert, parser
+from shards.common import convert, how_of, parser
 from shards.pickles import read_array
 from shards.signals import Settings, on_grid, runs
 from shards.takes import UPRIGHT, Imu, Points, Span, Take, check_upright, samples, signed
@@ -389,8 +389,7 @@ def main() -> None:
             cameras=cameras,
             split=args.split,
             limit=args.limit,
-            workers=args.workers,
-            resume=args.resume,
+            **how_of(args),
         )
     except (ShardError, OSError) as error:
         p.exit(1, f"{error}\n")

@@ -33,7 +33,7 @@ from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files_within
 from shards.columns import Layout, open_source, read_columns
-from shards.common import convert, parser
+from shards.common import convert, how_of, parser
 from shards.pamap2_texts import ACTIVITIES, FILES, TRANSIENT
 from shards.signals import Settings, Stretch, clocks, runs, samples
 
@@ -257,7 +257,7 @@ def run(
         return convert(
             DATASET,
             recordings[:limit],
-            partial(samples_of, settings=settings, threads=workers <= 1),
+            partial(samples_of, settings=settings, threads=workers == 1),
             out,
             card=f"{CARD}\n{splits}\n",
             arguments=arguments,
@@ -287,8 +287,7 @@ def main() -> None:
             settings=Settings(gap_s=args.max_gap),
             checked=args.check,
             limit=args.limit,
-            workers=args.workers,
-            resume=args.resume,
+            **how_of(args),
         )
     except (ShardError, OSError) as error:
         p.exit(1, f"{error}\n")

@@ -30,7 +30,7 @@ from aura.body import kinematics as kin
 from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files
-from shards.common import convert, parser
+from shards.common import convert, how_of, parser
 from shards.mocap import Motion, Settings, recording_name, samples
 from shards.mocap_job import Known, add_options, card, settings_of, splits_asked
 from shards.smpl_body import BODY, average_joints, find_models, move, rest_joints
@@ -309,8 +309,7 @@ def main() -> None:
             settings=settings_of(args),
             body_models=args.body_model,
             limit=args.limit,
-            workers=args.workers,
-            resume=args.resume,
+            **how_of(args),
         )
     except (ShardError, ValueError, OSError) as error:
         p.exit(1, f"{error}\n")

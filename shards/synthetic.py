@@ -25,7 +25,7 @@ from aura.body.virtual_imu import GRAVITY, imperfect, virtual_imu
 from aura.data.sample import Sample
 from aura.data.video import encode_h264
 from aura.data.writer import ShardError
-from shards.common import convert, parser
+from shards.common import convert, how_of, parser
 from shards.synthetic_body import SENSORS, Pose, Subject, draw, make_subject, pose, wall_colour
 from shards.synthetic_motions import Motion, idle
 from shards.synthetic_words import ACTIVITIES, Activity
@@ -249,8 +249,7 @@ def main() -> None:
             recordings[: args.limit],
             partial(samples_of, settings=settings),
             args.out,
-            workers=args.workers,
-            resume=args.resume,
+            **how_of(args),
             card=CARD,
             arguments={
                 **asdict(settings),

@@ -30,7 +30,7 @@ from aura.body import kinematics as kin
 from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files_within, on_disk
-from shards.common import convert, parser
+from shards.common import convert, how_of, parser
 from shards.films import Film
 from shards.takes import Imu, Points, Span, Take, check_upright, force_up, samples
 from shards.totalcapture_files import (
@@ -368,7 +368,7 @@ def main() -> None:
     if args.source is None:
         p.error(f"--source: give the folder of TotalCapture; ask for it at {PAGE}")
     try:
-        run(args.source, args.out, cameras=args.cameras, limit=args.limit, workers=args.workers, resume=args.resume)
+        run(args.source, args.out, cameras=args.cameras, limit=args.limit, **how_of(args))
     except (ShardError, OSError) as error:
         p.exit(1, f"{error}\n")
 

@@ -36,7 +36,7 @@ from aura.data.sample import Sample
 from aura.data.video import encode_h264
 from aura.data.writer import Dropped, ShardError
 from shards.archives import DAMAGED, read_to_end
-from shards.common import convert, parser
+from shards.common import convert, how_of, parser
 from shards.utd_mhad_texts import ACTIONS
 from shards.wordings import spoken
 
@@ -262,7 +262,7 @@ def main() -> None:
     except ValueError:
         p.error(f"--val-subjects {args.val_subjects!r}: give numbers such as 3,7")
     try:
-        run(args.source, args.out, val_subjects=val, limit=args.limit, workers=args.workers, resume=args.resume)
+        run(args.source, args.out, val_subjects=val, limit=args.limit, **how_of(args))
     except ShardError as error:
         p.exit(1, f"{error}\n")
 

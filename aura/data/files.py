@@ -47,10 +47,10 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_json(path: Path, value: object, *, indent: int | None = 1) -> str:
-    """Writes JSON atomically and gives the SHA-256 of the file's bytes."""
+def write_json(path: Path, value: object, *, indent: int | None = 1, shared: bool = False) -> str:
+    """Writes JSON atomically and gives the SHA-256 of the file's bytes; `shared` as for `atomic`."""
     data = (json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n").encode()
-    with atomic(path) as file:
+    with atomic(path, shared=shared) as file:
         file.write(data)
     return hashlib.sha256(data).hexdigest()
 

@@ -90,7 +90,8 @@ class Part:
 
     def finish(self) -> None:
         dropped = [[d.reason, float(d.seconds), d.count] for d in self.dropped]
-        write_json(self.path, {"recording": self.recording, "dropped": dropped, "rows": self.rows}, indent=None)
+        about = {"recording": self.recording, "dropped": dropped, "rows": self.rows}
+        write_json(self.path, about, indent=None, shared=True)
 
 
 def part_path(folder: Path, recording: str) -> Path:
@@ -99,10 +100,13 @@ def part_path(folder: Path, recording: str) -> Path:
 
 
 def write_part(folder: Path, recording: str, items: Iterable[tuple[str, Sample] | Dropped]) -> None:
-    """Writes the part of one recording; it is whole or absent."""
+    """Writes the part of one recording; it is whole or absent.
+
+    Two may write it at once, to the same bytes: a cluster that lost sight of a worker starts its task again elsewhere.
+    """
     path = part_path(folder, recording)
     part = Part(folder, path.stem, recording)
-    with atomic(path.with_suffix(".tar")) as file:
+    with atomic(path.with_suffix(".tar"), shared=True) as file:
         for item in items:
             if isinstance(item, Dropped):
                 part.dropped.append(item)
