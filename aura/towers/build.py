@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from aura.data.config import Input
+from aura.towers.baselines.mobind import Mobind, MobindConfig
 from aura.towers.baselines.rnn import MocapRnn, MocapRnnConfig, Mw2, Mw2Config
 from aura.towers.baselines.senvt import Senvt, SenvtConfig
 from aura.towers.imu import ImuTransformer, ImuTransformerConfig
@@ -27,7 +28,8 @@ TowerConfig = Annotated[
     | HfTextConfig
     | SenvtConfig
     | Mw2Config
-    | MocapRnnConfig,
+    | MocapRnnConfig
+    | MobindConfig,
     Field(discriminator="kind"),
 ]
 
@@ -43,6 +45,7 @@ TOWERS: dict[type, tuple[Any, tuple[str, ...]]] = {
     SenvtConfig: (Senvt, ("imu", "mocap")),
     Mw2Config: (Mw2, ("imu",)),
     MocapRnnConfig: (MocapRnn, ("mocap",)),
+    MobindConfig: (Mobind, ("imu", "pose2d")),
 }
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: whole folders or none, readable by any number of ranks and any ZeRO stage.
 
 checkpoints/step_00000500/
-    towers/<stream>.safetensors    the tower and its projection
+    towers/<stream>.safetensors    the tower, its projection, its head of fine pairs
     shared.safetensors             temperatures and biases
     optimizer.safetensors          <state>/<parameter name>
     random-00000.safetensors       random state of each rank
@@ -242,10 +242,28 @@ def load_weights(path: Path, module: AuraModel, streams: list[str] | None = None
     for stream in module.towers if streams is None else streams:
         file = path / "towers" / f"{stream}.safetensors"
         tensors = _read(file)
-        for part, target in (("tower", module.towers[stream]), ("head", module.heads[stream])):
+        for part, target in stream_modules(module, stream).items():
             mine = {k.removeprefix(part + "."): v for k, v in tensors.items() if k.startswith(part + ".")}
             _fit(target, mine, file)
     _fit(module.temperature, _read(path / "shared.safetensors"), path / "shared.safetensors")
+
+
+def load_towers(path: Path, module: AuraModel) -> list[str]:
+    """Fills the towers that a run or checkpoint has too; gives their names. RunError where there is none, or one does not fit.
+
+    Projections, heads of fine pairs and temperatures start anew: they belong to the objective.
+    """
+    found = latest_checkpoint(path / "checkpoints") if (path / "checkpoints").is_dir() else path
+    if found is None or read_state(found) is None:
+        raise RunError(f"init: {path} is neither a checkpoint nor the folder of a run that has one")
+    shared = [stream for stream in module.towers if (found / "towers" / f"{stream}.safetensors").exists()]
+    if not shared:
+        raise RunError(f"init: {found} has no tower of {', '.join(module.towers)}")
+    for stream in shared:
+        file = found / "towers" / f"{stream}.safetensors"
+        mine = {k.removeprefix("tower."): v for k, v in _read(file).items() if k.startswith("tower.")}
+        _fit(module.towers[stream], mine, file)
+    return shared
 
 
 def load_training(path: Path, accelerator: Any, model: nn.Module, optimizer: Any) -> State:
@@ -289,8 +307,14 @@ def _fit(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
     module.load_state_dict(tensors)
 
 
+def stream_modules(module: AuraModel, stream: str) -> dict[str, nn.Module]:
+    """What a stream's file holds: its tower, its projection, and its head of fine pairs where it has one."""
+    found = {"tower": module.towers[stream], "head": module.heads[stream]}
+    return found | ({"fine": module.fine[stream]} if stream in module.fine else {})
+
+
 def _tower_state(module: AuraModel, stream: str) -> dict[str, Tensor]:
-    parts = {"tower": module.towers[stream], "head": module.heads[stream]}
+    parts = stream_modules(module, stream)
     named = {f"{part}.{n}": t for part, m in parts.items() for n, t in m.state_dict(keep_vars=True).items()}
     return _whole(named)
 

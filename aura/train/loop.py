@@ -228,6 +228,8 @@ def build(
         )
         if found is not None:
             checkpoint.load_weights(found, model)
+        elif recipe.init:
+            checkpoint.load_towers(Path(recipe.init), model)
         tokenize = make_tokenizer(recipe.towers)
         precomputed = stored_towers(recipe.inputs, model.towers, recipe.data.window, tokenize)
         return model, tokenize, precomputed, load_prompts(recipe.eval.prompts) if recipe.eval.prompts else None

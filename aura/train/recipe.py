@@ -77,6 +77,9 @@ class Recipe(Config):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     run_dir: str = ""
     seed: int = Field(default=0, ge=0)
+    init: str | None = Field(
+        default=None, description="a run or checkpoint whose towers (by stream) this run starts with"
+    )
     data: DataConfig
     inputs: dict[str, Input] = Field(min_length=1)
     towers: dict[str, TowerConfig]
