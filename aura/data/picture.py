@@ -7,6 +7,7 @@ pose beside its person, gravity along another axis than the orientation says, te
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -76,7 +77,7 @@ def picture(sample: Sample) -> Figure:
     where = ", ".join(x for x in (sample.dataset, sample.subject and f"subject {sample.subject}", sample.session) if x)
     figure.text(LEFT / WIDTH, 1 - 0.28 / height, f"{sample.id}   ({where})", fontsize=11, weight="bold")
     facts = f"{sample.duration_s:.3g} s from {sample.start_s:.4g} s of {sample.recording}; {labels or 'no labels'}"
-    figure.text(LEFT / WIDTH, 1 - 0.52 / height, facts, fontsize=9)
+    figure.text(LEFT / WIDTH, 1 - 0.52 / height, textwrap.shorten(facts, 175, placeholder=" …"), fontsize=9)
     return figure
 
 
@@ -209,7 +210,7 @@ def _body_row(sample: Sample, name: str) -> Row:
             x = entry["start_s"] + item / entry["rate_hz"] + flat[item] / tall * BODIES * second
             _bones(axes, tree, np.stack([x, joints[item, :, 2]], 1), np.ones(len(x), bool))
         _label(axes, f"{name}\n{tree.name}\n{entry['rate_hz']:.4g} Hz\nz, m")
-        axes.yaxis.set_label_coords(-0.03, 0.5)
+        axes.yaxis.set_label_coords(-0.037, 0.5)
 
     return Row(BODIES, draw)
 
@@ -261,7 +262,7 @@ def _signal(
                 axes.plot(times, dotted[:, i], color=colour, lw=0.8, ls=":")
         axes.grid(alpha=0.3)
         _label(axes, label)
-        axes.yaxis.set_label_coords(-0.03, 0.5)
+        axes.yaxis.set_label_coords(-0.037, 0.5)
         if legend:
             axes.legend(loc="upper right", fontsize=6, ncol=4, framealpha=0.6, borderpad=0.2, handlelength=1)
 
@@ -271,7 +272,7 @@ def _signal(
 def _text_row(sample: Sample) -> Row:
     first, last = _extent(sample)
     letter = 0.066 * (last - first) / INSIDE  # seconds that a letter of this size takes
-    texts = sorted(sample.texts, key=lambda t: (t["start_s"], -t["end_s"], t["kind"]))
+    texts = sorted(sample.texts, key=lambda t: (t["start_s"], -t["end_s"], list(KINDS).index(t["kind"])))
     shown = texts[:MOST_TEXTS]
     ends: list[float] = []  # of what lies in each lane
     lanes = []
@@ -284,7 +285,7 @@ def _text_row(sample: Sample) -> Row:
         lanes.append((lane, begin, end))
 
     def draw(axes: Axes, second: float) -> None:
-        axes.set_ylim(len(ends), 0)
+        axes.set_ylim(max(len(ends), 3), 0)
         axes.set_yticks([])
         for text, (lane, begin, end) in zip(shown, lanes):
             until = min(max(text["end_s"], text["start_s"] + 2 * second / 72), last)
