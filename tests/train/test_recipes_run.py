@@ -41,7 +41,8 @@ def few(recording, settings):
 
 
 def small(values: dict) -> dict:
-    """The recipe with small models instead of those that come from a network."""
+    """The recipe with small models instead of those that come from a network, and on its own."""
+    values.pop("init", None)
     for stream, tower in values["towers"].items():
         if tower["kind"] in ("clip_video", "clip_text"):
             tower.update(model=CLIP, pretrained=None)

@@ -1,0 +1,45 @@
+"""A run that starts with the towers of another."""
+
+import pytest
+import torch
+
+from aura.train.checkpoint import latest_checkpoint, load_towers
+from aura.train.rundir import RunError
+from tests.train.batches import tiny_model, tiny_recipe
+from tests.train.runs import metrics
+
+
+def test_towers_are_those_of_the_run(processes, unbroken, tmp_path):
+    """Other losses, the same encoders: the second run begins where the first one's towers ended."""
+    fresh, warm = tmp_path / "fresh", tmp_path / "warm"
+    change = ["train.steps=2", "train.warmup=0", "seed=3"]
+    for run_dir, more in ((fresh, []), (warm, [f"init={unbroken}"])):
+        run = processes.pretrain(run_dir, *change, *more)
+        assert run.wait() == [0], run.text()
+    last = metrics(unbroken)[-1]["loss"]
+    begin = {run_dir: metrics(run_dir)[0]["loss"] for run_dir in (fresh, warm)}
+    assert begin[warm] < begin[fresh], (begin, last)
+
+
+def test_what_does_not_fit_is_named(unbroken, tmp_path):
+    model = tiny_model(tiny_recipe())
+    with pytest.raises(RunError, match="neither a checkpoint nor the folder of a run"):
+        load_towers(tmp_path, model)
+    with pytest.raises(RunError, match=r"imu\.safetensors: "):
+        load_towers(unbroken, model)
+
+
+def test_every_parameter_of_a_tower_is_taken(unbroken):
+    from aura.train.recipe import load_recipe
+
+    recipe = load_recipe(unbroken / "recipe.yaml")
+    models = []
+    for seed in (0, 1):
+        model = tiny_model(recipe, seed)
+        assert load_towers(unbroken, model) == sorted(recipe.towers, key=list(recipe.towers).index)
+        models.append(model)
+    for a, b in zip(models[0].towers.parameters(), models[1].towers.parameters()):
+        assert torch.equal(a, b)
+    heads = zip(models[0].heads.parameters(), models[1].heads.parameters())
+    assert not all(torch.equal(a, b) for a, b in heads), "projections start anew"
+    assert latest_checkpoint(unbroken / "checkpoints") is not None
