@@ -6,7 +6,7 @@ import difflib
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
@@ -69,9 +69,7 @@ def read_columns(
         names = _header(file.readline(), layout)
     for name in types:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-            hint = f"; the nearest is {near[0]!r}" if near else ""
-            raise ValueError(f"has no column {name!r} (its columns: {', '.join(names) or 'none'}){hint}")
+            raise ValueError(absent(name, names))
     skipped = 0
 
     def skip(row: Any) -> str:
@@ -99,7 +97,14 @@ def read_columns(
         except pa.ArrowInvalid as error:
             raise ValueError(f"cannot be read as a table: {error}") from error
     table = pa.concat_tables(tables) if tables else pa.schema(dict(types)).empty_table()
-    return {name: _plain(table.column(name)) for name in types}, skipped
+    return {name: plain(table.column(name)) for name in types}, skipped
+
+
+def absent(name: str, names: Sequence[str]) -> str:
+    """What is wrong with a column that is not among those of a table."""
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+    hint = f"; the nearest is {near[0]!r}" if near else ""
+    return f"has no column {name!r} (its columns: {', '.join(names) or 'none'}){hint}"
 
 
 def _header(line: bytes, layout: Layout) -> tuple[str, ...]:
@@ -129,7 +134,7 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
         yield rest
 
 
-def _plain(column: pa.ChunkedArray) -> Any:
+def plain(column: pa.ChunkedArray) -> Any:
     """An array of numbers, reals with NaN where there is no value; other types as they are.
 
     By way of DLPack: `to_numpy` imports pandas where that is installed.

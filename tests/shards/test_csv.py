@@ -12,8 +12,9 @@ import yaml
 
 from aura.data.sample import Sample, validate
 from aura.data.writer import Dropped, ShardError
-from shards.csv import clock, plan, read, run, samples_of
+from shards.csv import plan, read, run, samples_of
 from shards.csv_config import Table, read_table
+from shards.rows import clock
 
 G, DEG = 9.80665, np.pi / 180
 ACC, GYRO = ["ax", "ay", "az"], ["gx", "gy", "gz"]
