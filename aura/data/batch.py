@@ -87,7 +87,7 @@ class Batch:
     span_s         (B,) float64: seconds of the recording that the window covers
     weight         (B,) float32: 1, or 0 for a row that fills up an evaluation batch
     ids, recordings, subjects, groups, texts
-                   per row: sample id, recording, subject, group ("" if none), the text drawn for the row ("" if none)
+                   per row: sample id, dataset/recording, subject, group ("" if none), the text drawn for the row ("")
     labels         per row: label name -> value
     """
 

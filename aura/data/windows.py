@@ -116,7 +116,7 @@ class Cutter:
             start_s=float(entry["start_s"]) + cut.start_s,
             span_s=latest - cut.start_s + cut.span_s,
             id=entry["key"],
-            recording=entry["recording"],
+            recording=f"{record.head.get('dataset', '')}/{entry['recording']}",  # sources may use the same names
             subject=entry["subject"],
             group=entry["group"],
             labels=dict(entry["labels"]),

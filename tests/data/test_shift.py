@@ -32,7 +32,7 @@ def rows(split, window, training=True):
 def test_each_stream_says_where_it_was_cut(split):
     batch = rows(split, Window(seconds=2.0, shift_s=1.0, shift_step_s=0.25))
     starts, zero = {}, 100.0 * (torch.arange(60) % 3)
-    aside = torch.stack([torch.from_numpy(split.sample(i % 3).arrays["mocap"])[0, 0, 0] for i in range(60)])
+    aside = torch.stack([torch.tensor(split.sample(i % 3).arrays["mocap"][0, 0, 0]) for i in range(60)])
     for name in ("imu", "mocap", "pose2d"):
         stream = batch.streams[name]
         assert stream.shift_s is not None

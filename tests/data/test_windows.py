@@ -69,7 +69,7 @@ def test_all_streams_show_the_same_seconds(split, training):
     batch = made.stack(rows)
     assert batch.row.tolist() == [0, 1, 2]
     assert batch.ids == ["clip-0002"] * 3
-    assert batch.recordings == ["take_2"] * 3
+    assert batch.recordings == ["test/take_2"] * 3
     assert batch.labels[0] == {"activity": "a2"}
     if training:
         assert len(set(batch.start_s.tolist())) == 3
