@@ -245,3 +245,8 @@ def joined(embeddings: Embeddings, name: str, space: str = "pooled") -> tuple[Te
     # Rows without all the streams are replaced before the norm, so that no gradient passes through them.
     total = torch.where(present[:, None], total, torch.ones_like(total))
     return torch.where(present[:, None], F.normalize(total, dim=-1), 0.0), present
+
+
+def tokens_of(embeddings: Embeddings, stream: str) -> Tokens:
+    """What fine pairs compare of a stream."""
+    return Tokens(*(getattr(embeddings, field)[stream] for field in ("tokens", "mask", "local", "part", "start")))

@@ -154,8 +154,8 @@ def late_interaction(a: Tokens, b: Tokens, rows: Rows, all_rows: Rows, scale: Te
     with torch.autocast(scale.device.type, enabled=False):
         rank, _ = world()
         shift = a.start - b.start
-        (x, seen_x), (y, seen_y) = _summed(a), _summed(b)
-        aligned_x, aligned_y = _summed(a.moved(-shift)), _summed(b.moved(shift))
+        (x, seen_x), (y, seen_y) = on_parts(a), on_parts(b)
+        aligned_x, aligned_y = on_parts(a.moved(-shift)), on_parts(b.moved(shift))
         both = _overlap(aligned_x[1], seen_y).diagonal() > 0
         all_both = gather(both)
         mine, everyone = both.nonzero()[:, 0], all_both.nonzero()[:, 0]
@@ -180,7 +180,7 @@ def late_interaction(a: Tokens, b: Tokens, rows: Rows, all_rows: Rows, scale: Te
         return 0.5 * total / len(everyone), 0.5 * right.detach() / len(everyone)
 
 
-def _summed(tokens: Tokens) -> tuple[Tensor, Tensor]:
+def on_parts(tokens: Tokens) -> tuple[Tensor, Tensor]:
     """Sum of the tokens on each part (n, P, N, M), and how many there are (n, P, N)."""
     known = tokens.mask & (tokens.part >= 0)[..., None]
     slot = F.one_hot(tokens.part.clamp(min=0), len(PARTS)).to(tokens.values.dtype)  # (n, S, P)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,11 @@ from torch import Tensor
 
 from aura.data.batch import Batch, Stream
 from aura.data.reader import ReadError
-from aura.model import joined
+from aura.model import joined, tokens_of
 from aura.objectives.config import Objective, has_text
 from aura.objectives.rows import Rows, overlapping, same_meaning
-from aura.tasks.retrieval import retrieval
+from aura.tasks.fine import Parts, parts_by, similarity, spreads, terms_of, with_sensors
+from aura.tasks.retrieval import retrieval, retrieval_by
 from aura.tasks.zeroshot import Prompts, class_embeddings, default_prompts, zeroshot
 
 
@@ -24,7 +25,9 @@ class Embedded:
     """Windows as embeddings: one row a window, of all ranks, in the order of the index.
 
     sides      (space, name of a pair's side) -> (N, D) embeddings of unit norm, zeros where absent
+    parts      (term of a fine pair, stream) -> what windows are compared by
     present    name of a side -> (N,) bool
+    groups     of people or cameras at the same place and time, "" if none
     """
 
     sides: dict[tuple[str, str], Tensor]
@@ -34,6 +37,8 @@ class Embedded:
     recordings: np.ndarray
     texts: np.ndarray
     labels: list[dict[str, str]]
+    groups: np.ndarray
+    parts: dict[tuple[str, str], Parts] = field(default_factory=dict)
 
 
 def embed_windows(
@@ -42,22 +47,38 @@ def embed_windows(
     accelerator: Any,
     objective: Objective,
     stop: Callable[[Any], str] = lambda accelerator: "",
+    sensors: int | None = None,
 ) -> tuple[Embedded | None, str]:
-    """Embeds all windows of a reader, on all ranks together. Also returns why it ended early, or ""."""
+    """Embeds all windows of a reader, on all ranks together. Also returns why it ended early, or "".
+
+    sensors    so many of each window's sensors are read, chosen by its number; None: all
+    """
     wanted = {(pair.space, side) for name, pair in objective.pairs.items() for side in name.split(":")}
     wanted |= {("pooled", side) for _, side in wanted}
+    fine = {
+        (term, stream)
+        for name, settings in objective.fine.items()
+        for term in terms_of(settings)
+        if "+" not in term
+        for stream in name.split(":")
+    }
+    sides = {side for _, side in wanted} | {stream for _, stream in fine}
     tensors: dict[Any, list[Tensor]] = {}
     rows: list[tuple] = []
     model.eval()
     for batch in reader:
         with torch.no_grad():
-            output = model(batch.to(accelerator.device))
+            output = model((batch if sensors is None else with_sensors(batch, sensors)).to(accelerator.device))
         for space, side in wanted:
-            values, present = joined(output, side, space)
-            tensors.setdefault((space, side), []).append(values.cpu())
-            tensors.setdefault(side, []).append(present.cpu())
+            tensors.setdefault((space, side), []).append(joined(output, side, space)[0].cpu())
+        for side in sides:
+            tensors.setdefault(side, []).append(joined(output, side)[1].cpu())
+        for term, stream in fine:
+            parts = parts_by(tokens_of(output, stream), term)
+            tensors.setdefault((term, stream, "values"), []).append(parts.values.cpu())
+            tensors.setdefault((term, stream, "count"), []).append(parts.count.cpu())
         numbers = zip(batch.row.tolist(), batch.weight.tolist(), batch.start_s.tolist(), batch.span_s.tolist())
-        rows += [(*n, *rest) for n, *rest in zip(numbers, batch.recordings, batch.texts, batch.labels)]
+        rows += [(*n, *rest) for n, *rest in zip(numbers, batch.recordings, batch.texts, batch.labels, batch.groups)]
         reason = stop(accelerator)
         if reason:
             return None, reason
@@ -81,13 +102,15 @@ def _assemble(parts: list[tuple[dict, list[tuple]]]) -> Embedded:
     tensors = {key: torch.cat([part[0][key] for part in parts])[torch.from_numpy(order)] for key in parts[0][0]}
     columns = list(zip(*(rows[i] for i in order)))
     return Embedded(
-        sides={key: value for key, value in tensors.items() if isinstance(key, tuple)},
+        sides={key: value for key, value in tensors.items() if isinstance(key, tuple) and len(key) == 2},
         present={key: value for key, value in tensors.items() if isinstance(key, str)},
         start_s=np.array(columns[2]),
         span_s=np.array(columns[3]),
         recordings=np.array(columns[4]),
         texts=np.array(columns[5]),
         labels=list(columns[6]),
+        groups=np.array(columns[7]),
+        parts={key[:2]: Parts(tensors[key], tensors[*key[:2], "count"]) for key in tensors if key[-1] == "values"},
     )
 
 
@@ -99,38 +122,65 @@ def evaluate(
     prompts: Prompts | None,
     tokenize: Callable[[list[str]], Tensor] | None,
     stop: Callable[[Any], str] = lambda accelerator: "",
+    sensors: int | None = None,
 ) -> tuple[dict[str, float], str]:
     """Metrics of all pairs, both orders, and of text prompts; all ranks call it and get the same. Keys as in design:
-    `retrieval/<a>:<b>/R@1`, `zeroshot/<stream>/accuracy`. Also returns why it ended early, or ""."""
-    embedded, reason = embed_windows(reader, model, accelerator, objective, stop)
+    `retrieval/<a>:<b>/R@1`, `zeroshot/<stream>/accuracy`; of fine pairs `retrieval/<a>:<b>/late/R@1`, by each term that
+    they were trained with (see `terms_of`). Also returns why it ended early, or ""."""
+    embedded, reason = embed_windows(reader, model, accelerator, objective, stop, sensors)
     if embedded is None:
         return {}, reason
+    metrics = all_retrieval(embedded, objective)
+    if tokenize is not None and "text" in objective.streams:
+        metrics |= all_zeroshot(embedded, model, tokenize, prompts, accelerator.device)
+    return metrics, ""
+
+
+def all_retrieval(embedded: Embedded, objective: Objective) -> dict[str, float]:
+    """Retrieval of all pairs, in both orders; of fine pairs by each of their terms."""
     metrics: dict[str, float] = {}
-    for name, pair in objective.pairs.items():
+    kinds = [(name, pair.space, "") for name, pair in objective.pairs.items()]
+    kinds += [(name, term, f"{term}/") for name, fine in objective.fine.items() for term in terms_of(fine)]
+    for name, space, prefix in kinds:
         a, b = name.split(":")
         for query, gallery in ((a, b), (b, a)):
-            result = pair_retrieval(embedded, query, gallery, pair.space, objective)
+            result = pair_retrieval(embedded, query, gallery, space, objective)
             if result is not None:
-                metrics |= {f"retrieval/{query}:{gallery}/{key}": value for key, value in result.items()}
-    if tokenize is not None and "text" in objective.streams:
-        classes = label_classes(embedded, prompts)
-        if classes is not None:
-            text = class_embeddings(classes, lambda words: embed_texts(model, tokenize(words), accelerator.device))
-            for side in sorted(embedded.present):
-                result = side_zeroshot(embedded, side, classes, text.cpu())
-                if side != "text" and result is not None:
-                    metrics |= {f"zeroshot/{side}/{key}": value for key, value in result.items()}
-    return metrics, ""
+                metrics |= {f"retrieval/{query}:{gallery}/{prefix}{key}": value for key, value in result.items()}
+    return metrics
+
+
+def all_zeroshot(
+    embedded: Embedded,
+    model: torch.nn.Module,
+    tokenize: Callable[[list[str]], Tensor],
+    prompts: Prompts | None,
+    device: torch.device,
+) -> dict[str, float]:
+    """Classification by words of every stream but the text; empty where there are under two classes."""
+    metrics: dict[str, float] = {}
+    classes = label_classes(embedded, prompts)
+    if classes is None:
+        return metrics
+    text = class_embeddings(classes, lambda words: embed_texts(model, tokenize(words), device)).cpu()
+    for side in sorted(side for space, side in embedded.sides if space == "pooled"):
+        result = side_zeroshot(embedded, side, classes, text)
+        if side != "text" and result is not None:
+            metrics |= {f"zeroshot/{side}/{key}": value for key, value in result.items()}
+    return metrics
 
 
 def pair_retrieval(
     embedded: Embedded, query: str, gallery: str, space: str, objective: Objective
 ) -> dict[str, float] | None:
-    """Retrieval among the windows that have both streams; None where fewer than two have."""
+    """Retrieval among the windows that have both streams; None where fewer than two have.
+
+    space    `pooled` or `moments`; of a fine pair `late` or `local`; `late+local`: the sum of both, equally weighed
+    """
     both = (embedded.present[query] & embedded.present[gallery]).numpy()
     if both.sum() < 2:
         return None
-    queries, answers = (embedded.sides[space, side][torch.from_numpy(both)] for side in (query, gallery))
+    chosen = torch.from_numpy(both)
     start, span = (torch.from_numpy(values[both]) for values in (embedded.start_s, embedded.span_s))
     words: Any = None
     with_text = has_text(query, gallery)
@@ -146,7 +196,16 @@ def pair_retrieval(
         same = overlapping(keys[rows], keys)
         return same | same_meaning(keys[rows], keys) if with_text else same
 
-    return retrieval(queries, answers, right)
+    if (space, query) in embedded.sides:
+        return retrieval(embedded.sides[space, query][chosen], embedded.sides[space, gallery][chosen], right)
+    terms = space.split("+")
+    a, b = ([embedded.parts[term, side][chosen].double() for term in terms] for side in (query, gallery))
+    scale = spreads(a, b) if len(terms) > 1 else [1.0]
+
+    def scores(rows: slice) -> Tensor:
+        return torch.stack([similarity(x[rows], y) / s for x, y, s in zip(a, b, scale)]).sum(0)
+
+    return retrieval_by(scores, len(start), len(start), right)
 
 
 def label_classes(embedded: Embedded, prompts: Prompts | None) -> Prompts | None:

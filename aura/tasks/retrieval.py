@@ -17,19 +17,35 @@ def retrieval(
 ) -> dict[str, float]:
     """Recall at k, mean reciprocal rank and chance of N queries in a gallery of M, without the whole N x M matrix.
 
-    queries (N, D), gallery (M, D): unit vectors, compared by their inner product. `right(rows)` gives (rows, M) bool:
-    the answers that count for these queries; default: the one of equal index. A query's rank is that of its best right
-    answer; under ties every order is equally likely and the expectation is taken, so that constant embeddings score
-    exactly `chance`. Queries without any right answer raise ValueError.
+    queries (N, D), gallery (M, D): unit vectors, compared by their inner product. The rest as `retrieval_by`.
+    """
+    queries, gallery = queries.double(), gallery.double()
+    return retrieval_by(lambda rows: queries[rows] @ gallery.T, len(queries), len(gallery), right, ks, block)
+
+
+def retrieval_by(
+    scores_of: Callable[[slice], Tensor],
+    count: int,
+    size: int,
+    right: Right | None = None,
+    ks: tuple[int, ...] = (1, 5, 10),
+    block: int = 1024,
+) -> dict[str, float]:
+    """Retrieval of N = `count` queries in a gallery of M = `size`, by any similarity.
+
+    `scores_of(rows)` gives (rows, M), float64; `right(rows)` (rows, M) bool: the answers that count for these queries;
+    default: the one of equal index. A query's rank is that of its best right answer; under ties every order is equally
+    likely and the expectation is taken, so that constant embeddings score exactly `chance`. Queries without any right
+    answer raise ValueError.
 
     Returns R@k for each k, MRR, pool (M), chance (expectation of R@1 under a random order) and chance/R@k, chance/MRR.
     """
-    if len(queries) == 0 or len(gallery) == 0:
+    if count == 0 or size == 0:
         raise ValueError("retrieval of nothing: no window has both streams")
     above, tied_wrong, tied_right, rights = [], [], [], []
-    for rows in _blocks(len(queries), block):
-        scores = queries[rows].double() @ gallery.double().T
-        correct = right(rows) if right is not None else _diagonal(rows, len(gallery), queries.device)
+    for rows in _blocks(count, block):
+        scores = scores_of(rows)
+        correct = right(rows) if right is not None else _diagonal(rows, size, scores.device)
         if not bool(correct.any(1).all()):
             raise ValueError("retrieval: a query has no right answer in the gallery")
         best = scores.masked_fill(~correct, -torch.inf).amax(1, keepdim=True)
@@ -40,7 +56,6 @@ def retrieval(
         tied_right.append((level & correct).sum(1))
         rights.append(correct.sum(1))
     a, w, t, n = (torch.cat(x).cpu().numpy().astype(np.int64) for x in (above, tied_wrong, tied_right, rights))
-    size = len(gallery)
     none = np.zeros_like(n)
     out = {f"R@{k}": float(_recall(a, w, t, k).mean()) for k in ks}
     out["MRR"] = float(_reciprocal_rank(a, w, t).mean())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aura.data.index import Split
+from aura.tasks.fine import terms_of
 from aura.tasks.zeroshot import Prompts
 from aura.train.recipe import Recipe, RecipeError
 
@@ -46,8 +47,13 @@ def check_data(recipe: Recipe, sources: Sequence[Split], held_out: Sequence[Spli
 def metric_names(recipe: Recipe) -> list[str]:
     """Metrics that can decide the best checkpoint, where the shards have the streams."""
     pairs = [name.split(":") for name in recipe.objective.pairs]
+    kinds = [(pair, "") for pair in pairs]
+    kinds += [(name.split(":"), f"{term}/") for name, fine in recipe.objective.fine.items() for term in terms_of(fine)]
     names = [
-        f"retrieval/{a}:{b}/{k}" for pair in pairs for a, b in (pair, pair[::-1]) for k in ("R@1", "R@5", "R@10", "MRR")
+        f"retrieval/{a}:{b}/{prefix}{k}"
+        for pair, prefix in kinds
+        for a, b in (pair, pair[::-1])
+        for k in ("R@1", "R@5", "R@10", "MRR")
     ]
     if "text" in recipe.objective.streams:
         sides = dict.fromkeys(side for pair in pairs for side in pair if side != "text")

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from aura.data.batch import Batch
-from aura.model import Embeddings, joined
+from aura.model import Embeddings, joined, tokens_of
 from aura.objectives.config import Fine, Objective, has_text
 from aura.objectives.contrast import contrast, within
 from aura.objectives.fine import (
-    Tokens,
     late_interaction,
     local_contrast,
     multi_positive,
@@ -101,12 +100,6 @@ def fine_terms(
     if fine.masked:
         count = total_over_ranks(output.masked[first].sum()).clamp(min=1)
         yield "masked", fine.masked.weight, output.error[first].sum() / count, {}
-
-
-def tokens_of(output: Embeddings, stream: str) -> Tokens:
-    return Tokens(
-        *(getattr(output, field)[stream] for field in ("tokens", "mask", "local", "part", "start")),
-    )
 
 
 def meanings(batch: Batch, objective: Objective) -> list[str]:

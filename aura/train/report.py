@@ -118,9 +118,9 @@ def _save(figure: Any, path: Path) -> Path:
 
 
 def retrieval_pairs(metrics: dict[str, Any]) -> list[str]:
-    """Ordered pairs that an evaluation holds, in its order."""
-    names = [key.split("/") for key in metrics if key.startswith("retrieval/")]
-    return [pair for _, pair, *metric in names if metric == ["R@1"]]
+    """Ordered pairs that an evaluation holds, in its order; of fine pairs with the term: `imu:pose2d/late`."""
+    names = [key.removeprefix("retrieval/") for key in metrics if key.startswith("retrieval/")]
+    return [name.removesuffix("/R@1") for name in names if name.endswith("/R@1") and not name.endswith("chance/R@1")]
 
 
 def results_table(metrics: dict[str, Any]) -> str:

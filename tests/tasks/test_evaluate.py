@@ -19,6 +19,7 @@ def embedded(labels):
         recordings=np.array([f"take {i}" for i in range(n)]),
         texts=np.array([f"words {i}" for i in range(n)]),
         labels=[{"activity": label} if label else {} for label in labels],
+        groups=np.full(n, ""),
     )
 
 
