@@ -2,6 +2,7 @@
 
     python tools/results.py                 trains what is missing (resumable: a finished run is kept), then writes the page
     python tools/results.py --write         writes the page from the runs that are there
+    python tools/results.py virtual_imu     one section: utd_mhad (trains), virtual_imu (a minute, trains nothing)
 
 Needs data/utd_mhad (python -m shards.utd_mhad) and its stored texts:
 
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results_virtual
 from scipy import stats
 from tqdm import tqdm
 
@@ -106,19 +108,29 @@ def tables() -> str:
     return "\n".join(lines)
 
 
+SECTIONS = {"utd_mhad": tables, "virtual_imu": results_virtual.tables}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)} (default: all)")
     parser.add_argument("--write", action="store_true", help="train nothing")
     arguments = parser.parse_args()
-    if not arguments.write:
+    for name in arguments.sections:
+        if name not in SECTIONS:
+            parser.error(f"no section {name!r}; there are {', '.join(SECTIONS)}")
+    sections = arguments.sections or list(SECTIONS)
+    if not arguments.write and "utd_mhad" in sections:
         for placement, seed in tqdm(list(product(PLACEMENT, SEEDS)), desc="runs"):
             train(placement, seed)
     page = ROOT / "docs" / "results.md"
-    head, begin, rest = page.read_text().partition("<!-- begin utd_mhad -->")
-    _, end, tail = rest.partition("<!-- end utd_mhad -->")
-    if not begin or not end:
-        raise SystemExit(f"{page} lacks the marks between which the tables stand")
-    page.write_text(f"{head}{begin}\n{tables()}\n{end}{tail}")
+    for name in sections:
+        made = SECTIONS[name]()
+        head, begin, rest = page.read_text().partition(f"<!-- begin {name} -->")
+        _, end, tail = rest.partition(f"<!-- end {name} -->")
+        if not begin or not end:
+            raise SystemExit(f"{page} lacks the marks between which the tables of {name} stand")
+        page.write_text(f"{head}{begin}\n{made}\n{end}{tail}")
     print(f"wrote {page}")
     return 0
 
