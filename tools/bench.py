@@ -93,6 +93,9 @@ COMPARISONS = (
     Comparison("imu", "ours", "mw2", unit="window"),
     Comparison("imu", "ours", "mw2", "memory"),
     Comparison("imu", "ours", "mw2", "parameters"),
+    Comparison("fine", "aura_fine", "mobind", unit="window", aim=3.0),
+    Comparison("fine", "aura_fine", "mobind", "memory"),
+    Comparison("fine", "aura_fine", "mobind", "parameters"),
     Comparison("video", "ours", "PyAV", unit="clip", aim=2.0, aim_value=18.0),
 )
 
@@ -121,6 +124,7 @@ def make_jobs(folder: Path, samples: int, quick: bool, threads: int) -> dict[str
         "loss-8192": Job("loss", {"rows": sizes[0]}),
         "loss-16384": Job("loss", {"rows": sizes[1]}, rounds=2),
         "imu": Job("imu", {"windows": 4 if quick else 64}),
+        "fine": Job("fine", {"windows": 4 if quick else 64}),
         "video": Job("video", {**names, "clips": clips}),
     }
     about = {"folder": str(folder), "threads": threads}

@@ -313,6 +313,54 @@ def tower(settings: dict, name: str) -> Work:
     return work
 
 
+def fine_step(settings: dict, recipe: str) -> Work:
+    """A training step (forward, loss, backward) of a recipe on windows of 5 s of five sensors and a 2D pose, both at 20 Hz."""
+    import torch
+
+    from aura.data.batch import Batch, Stream
+    from aura.model import AuraModel
+    from aura.train.loss import compute_loss
+    from aura.train.recipe import load_recipe
+
+    at_20 = ["inputs.imu.rate_hz=20", "inputs.pose2d.rate_hz=20", "data.window.seconds=5.0"]
+    r = load_recipe(Path(__file__).parents[1] / "recipes" / f"{recipe}.yaml", at_20)
+    torch.manual_seed(0)
+    model = AuraModel(r.inputs, r.towers, r.objective, r.embedding, r.data.window.seconds)
+    settings["parameters"] = sum(p.numel() for p in model.parameters())
+    n, joints = settings["windows"], 17 if r.inputs["pose2d"].skeleton == "coco17" else 20  # pyright: ignore
+    ones = torch.ones(n, dtype=torch.bool)
+    worn = torch.tensor([13, 14, 23, 24, 1]) if recipe == "aura_fine" else torch.tensor([11, 12, 21, 22, 1])
+    imu = Stream(
+        values=torch.randn(n, 5, 100, 6),
+        present=ones,
+        valid=ones[:, None, None].expand(n, 5, 100).clone(),
+        sensor_mask=ones[:, None].expand(n, 5).clone(),
+        channel_mask=ones[:, None, None].expand(n, 5, 6).clone(),
+        placement=worn.expand(n, 5).clone(),
+        orientation=torch.nn.functional.normalize(torch.randn(n, 5, 100, 4), dim=-1),
+    )
+    pose = Stream(
+        values=torch.cat([500 + 100 * torch.randn(n, 100, joints, 2), torch.ones(n, 100, joints, 1)], -1),
+        present=ones,
+        valid=ones[:, None].expand(n, 100).clone(),
+        joint_mask=ones[:, None].expand(n, joints).clone(),
+        image_size=torch.full((n, 2), 1000.0),
+    )
+    words = [f"r{i}" for i in range(n)]
+    numbers = torch.arange(n)
+    seconds = torch.full((n,), 5.0, dtype=torch.float64)
+    lists = (words, words, words, [""] * n, [""] * n, [{}] * n)
+    batch = Batch({"imu": imu, "pose2d": pose}, numbers, 0 * seconds, seconds, torch.ones(n), *lists)
+
+    def work() -> float:
+        model.zero_grad(set_to_none=True)
+        loss, _ = compute_loss(model(batch), batch, r.objective)
+        loss.backward()
+        return n
+
+    return work
+
+
 # Video
 
 
@@ -377,5 +425,6 @@ VARIANTS: dict[str, dict[str, Callable[[dict], Work]]] = {
         "SigLipLoss": lambda s: loss_theirs(s, True),
     },
     "imu": {name: lambda s, name=name: tower(s, name) for name in ("ours", "senvt", "mw2")},
+    "fine": {name: lambda s, name=name: fine_step(s, name) for name in ("aura_fine", "mobind")},
     "video": {"ours": video_ours, "PyAV": video_full},
 }
