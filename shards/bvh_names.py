@@ -1,4 +1,4 @@
-"""What joints are called in BVH files of different programs, and which joints of the library they are."""
+"""What joints are called in BVH and ASF files of different programs, and which joints of the library they are."""
 
 from __future__ import annotations
 
@@ -46,6 +46,13 @@ TABLES: tuple[tuple[str, dict[str, str]], ...] = (
         _table(
             "pelvis=Hips spine1=Chest neck=lowerneck neck1=Neck head=Head",
             "hip=*Hip knee=*Knee ankle=*Ankle foot=*Toe shoulder=*Shoulder elbow=*Elbow wrist=*Wrist hand=#Fingers",
+        ),
+    ),
+    (  # the CMU database as it is in AMC/ASF: a joint is called like the bone that begins there
+        "cmu22",
+        _table(
+            "pelvis=root spine1=upperback spine2=thorax neck=lowerneck neck1=upperneck head=head",
+            "hip=+femur knee=+tibia ankle=+foot foot=+toes shoulder=+humerus elbow=+radius wrist=+wrist hand=+fingers",
         ),
     ),
     (

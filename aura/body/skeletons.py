@@ -123,6 +123,14 @@ SKELETONS: dict[str, Skeleton] = {
             + " "
             + _sides("pelvis", "hip knee ankle foot"),
         ),
+        # The CMU database as recorded (AMC/ASF), the thorax in it; without the joints that coincide with another one.
+        _tree(
+            "cmu22",
+            "pelvis spine1:pelvis spine2:spine1 neck:spine2 neck1:neck head:neck1 "
+            + _sides("neck", "shoulder elbow wrist hand")
+            + " "
+            + _sides("pelvis", "hip knee ankle foot"),
+        ),
         # The body of DAZ's BVH conversions; feet are the ends of the feet, hands the middle knuckles.
         _tree(
             "daz23",

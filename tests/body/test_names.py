@@ -35,6 +35,7 @@ def test_skeletons_are_trees_with_one_root() -> None:
         "smpl24": 24,
         "smpl22": 22,
         "cmu21": 21,
+        "cmu22": 22,
         "daz23": 23,
         "bandai21": 21,
         "vicon21": 21,

@@ -20,10 +20,11 @@ from aura.body.virtual_imu import GRAVITY
 from aura.data.sample import Sample, from_members, validate
 from aura.data.writer import Dropped, ShardError
 from shards import bvh
-from shards.bvh import Reading, motion_of
+from shards.bvh import motion_of
 from shards.bvh_file import read_bvh
 from shards.bvh_names import match_joints
 from shards.mocap import Settings, samples
+from shards.mocap_units import Reading
 from shards.tables import Facts
 from tests.shards.bvh_writer import Joint, human, motion, truth, write
 
