@@ -31,6 +31,7 @@ class Embeddings(NamedTuple):
     mask        stream of a fine pair -> (B, S, N) bool: the token is there
     part        stream of a fine pair -> (B, S) int64: body part of each sensor, -1 unknown
     start       stream of a fine pair -> (B,) int64: tokens from the row's start to the stream's token 0
+    token_s     stream of a fine pair -> (B,) float64: seconds of a token
     present     stream -> (B,) bool
     log_scale   (scales,) float32: logarithm of the inverse temperature of each of `Objective.scales`, inside its bounds
     bias        (scales,) float32: bias of the sigmoid loss; zeros for InfoNCE
@@ -46,6 +47,7 @@ class Embeddings(NamedTuple):
     mask: dict[str, Tensor]
     part: dict[str, Tensor]
     start: dict[str, Tensor]
+    token_s: dict[str, Tensor]
     present: dict[str, Tensor]
     log_scale: Tensor
     bias: Tensor
@@ -53,7 +55,7 @@ class Embeddings(NamedTuple):
 
 # Fields of `Embeddings` by stream through which gradients flow, and those without.
 LEARNED = ("pooled", "moments", "tokens", "local", "sensors", "error")
-FIXED = ("masked", "mask", "part", "start", "present")
+FIXED = ("masked", "mask", "part", "start", "token_s", "present")
 
 
 class AuraModel(nn.Module):
@@ -120,6 +122,7 @@ class AuraModel(nn.Module):
                 out["mask"][name] = put(output.mask)
                 out["part"][name] = parts_of(stream, output.mask.shape[1])
                 out["start"][name] = token_starts(stream, self.token_s[name])
+                out["token_s"][name] = torch.full_like(batch.span_s, self.token_s[name], device=output.mask.device)
         log_scale, bias = self.temperature()
         return Embeddings(**out, log_scale=log_scale, bias=bias)
 

@@ -79,6 +79,7 @@ def fine_terms(
 ) -> Iterator[tuple[str, float, Tensor, dict[str, Tensor]]]:
     """Name, weight, this rank's part and further statistics of each term of a fine pair that is on."""
     a, b = (tokens_of(output, stream) for stream in name.split(":"))
+    first, second = name.split(":")
     scale = {term: scales[i : i + 1] for i, term in enumerate(objective.scales)}
     if fine.late:
         loss, accuracy = late_interaction(a, b, rows, everyone, scale[f"late/{name}"])
@@ -88,10 +89,9 @@ def fine_terms(
         if fine.token_negatives == "window":
             yield "token", fine.token, token_contrast(a, b, at), {}
         else:
-            yield "token", fine.token, token_batch_contrast(a, b, rows, at, token_s=1.0), {}
+            yield "token", fine.token, token_batch_contrast(a, b, rows, at, float(output.token_s[first][0])), {}
     if fine.local:
         yield "local", fine.local, local_contrast(a, b, rows, scale[f"local/{name}"], fine.local_negatives), {}
-    first, second = name.split(":")
     if fine.multi_positive:
         there = a.there & output.present[second][:, None]
         body = output.pooled[second]

@@ -166,7 +166,7 @@ def test_nothing_to_compare_is_zero_with_a_graph():
         late_interaction(none, b, rows(), rows().gather(), SCALE)[0],
         local_contrast(none, b, rows(), SCALE),
     ):
-        assert float(loss) == 0
+        assert loss.item() == 0
 
 
 def test_short_vectors_have_no_endless_gradient():

@@ -13,6 +13,8 @@ CLIP = {
     "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 16, "layers": 1, "head_width": 8},
     "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1},
 }
+# Other forms of the terms than those of `tiny_recipe`.
+OTHER = {"twins": "positive", "fine": {"token_negatives": "batch", "local_negatives": "part"}}
 
 
 def tiny_recipe(fine: Mapping = {}, **objective) -> Recipe:

@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState, GradientState
 from aura.train.loss import compute_loss
 from aura.train.optim import make_optimizer
 from aura.train.step import forward_backward
-from tests.train.batches import random_batch, tiny_model, tiny_recipe
+from tests.train.batches import OTHER, random_batch, tiny_model, tiny_recipe
 
 
 def gradients(case: str, missing: bool, chunk: int | None, settings: dict) -> dict[str, torch.Tensor]:
@@ -61,7 +61,7 @@ def main() -> None:
     for case in cases:
         for missing in (True, False):
             results[f"{case} missing={missing}"] = gradients(case, missing, None, {})
-        results[f"{case} chunks"] = gradients(case, True, 3, {"twins": "positive"})
+        results[f"{case} chunks"] = gradients(case, True, 3, OTHER)
     if torch.distributed.get_rank() == 0:
         torch.save(results, out)
     torch.distributed.barrier()

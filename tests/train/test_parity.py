@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from tests.train.batches import random_batch, tiny_recipe
+from tests.train.batches import OTHER, random_batch, tiny_recipe
 from tests.train.test_step import assert_close, gradients
 
 CASES = ["ddp", "zero0", "zero1", "zero2", "zero3"]
@@ -34,7 +34,7 @@ def test_gradients_do_not_depend_on_ranks(ranks, tmp_path):
     results = torch.load(out, weights_only=True)
     assert len(results) == 3 * len(CASES)
     for case, found in results.items():
-        recipe = tiny_recipe(**({"twins": "positive"} if "chunks" in case else {}))
+        recipe = tiny_recipe(**(OTHER if "chunks" in case else {}))
         _, expected = gradients(recipe, random_batch(missing="missing=False" not in case))
         assert found.keys() == expected.keys()
         for name, gradient in expected.items():

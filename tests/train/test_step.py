@@ -7,7 +7,7 @@ import torch
 
 from aura.train.loss import compute_loss
 from aura.train.step import forward_backward
-from tests.train.batches import random_batch, tiny_model, tiny_recipe
+from tests.train.batches import OTHER, random_batch, tiny_model, tiny_recipe
 
 
 class OneProcess:
@@ -36,7 +36,7 @@ def assert_close(found: torch.Tensor, expected: torch.Tensor, name: str, share: 
     assert difference <= bound, f"{name}: off by {difference:.2e}, largest entry {expected.abs().max():.2e}"
 
 
-@pytest.mark.parametrize("settings", [{}, {"loss": "sigmoid"}, {"twins": "positive", "lean": True}])
+@pytest.mark.parametrize("settings", [{}, {"loss": "sigmoid"}, OTHER | {"lean": True}])
 @pytest.mark.parametrize("chunk", [5, 8, 1])
 def test_chunks_give_the_gradient_of_the_whole_batch(chunk, settings):
     recipe = tiny_recipe(**settings)
