@@ -70,6 +70,10 @@ class Cutter:
         cut = evaluation_cut(self.window, float(record.entry["duration_s"]), window)
         return self._row(record, number, cut, None, out or {})
 
+    def cut_row(self, record: Record, cut: Cut, out: Rooms | None = None) -> RowData:
+        """The part of a record that `cut` says, without any random choice."""
+        return self._row(record, 0, cut, None, out or {})
+
     def filler(self) -> RowData:
         """A row of weight 0 without any stream."""
         return RowData(dict.fromkeys(self.inputs), -1, weight=0.0)

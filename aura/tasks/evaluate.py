@@ -16,7 +16,7 @@ from aura.model import joined, tokens_of
 from aura.objectives.config import Objective, has_text
 from aura.objectives.rows import Rows, overlapping, same_meaning
 from aura.tasks.fine import Parts, parts_by, similarity, spreads, terms_of, with_sensors
-from aura.tasks.retrieval import retrieval, retrieval_by
+from aura.tasks.retrieval import retrieval_by
 from aura.tasks.zeroshot import Prompts, class_embeddings, default_prompts, zeroshot
 
 
@@ -27,7 +27,8 @@ class Embedded:
     sides      (space, name of a pair's side) -> (N, D) embeddings of unit norm, zeros where absent
     parts      (term of a fine pair, stream) -> what windows are compared by
     present    name of a side -> (N,) bool
-    groups     of people or cameras at the same place and time, "" if none
+    groups, subjects
+               of people or cameras at the same place and time, and whose window it is; "" if none
     """
 
     sides: dict[tuple[str, str], Tensor]
@@ -38,6 +39,7 @@ class Embedded:
     texts: np.ndarray
     labels: list[dict[str, str]]
     groups: np.ndarray
+    subjects: np.ndarray
     parts: dict[tuple[str, str], Parts] = field(default_factory=dict)
 
 
@@ -54,7 +56,7 @@ def embed_windows(
     sensors    so many of each window's sensors are read, chosen by its number; None: all
     """
     wanted = {(pair.space, side) for name, pair in objective.pairs.items() for side in name.split(":")}
-    wanted |= {("pooled", side) for _, side in wanted}
+    wanted |= {("pooled", side) for _, side in wanted} | {("pooled", stream) for stream in objective.streams}
     fine = {
         (term, stream)
         for name, settings in objective.fine.items()
@@ -62,7 +64,7 @@ def embed_windows(
         if "+" not in term
         for stream in name.split(":")
     }
-    sides = {side for _, side in wanted} | {stream for _, stream in fine}
+    sides = {side for _, side in wanted}
     tensors: dict[Any, list[Tensor]] = {}
     rows: list[tuple] = []
     model.eval()
@@ -78,7 +80,10 @@ def embed_windows(
             tensors.setdefault((term, stream, "values"), []).append(parts.values.cpu())
             tensors.setdefault((term, stream, "count"), []).append(parts.count.cpu())
         numbers = zip(batch.row.tolist(), batch.weight.tolist(), batch.start_s.tolist(), batch.span_s.tolist())
-        rows += [(*n, *rest) for n, *rest in zip(numbers, batch.recordings, batch.texts, batch.labels, batch.groups)]
+        rows += [
+            (*n, *rest)
+            for n, *rest in zip(numbers, batch.recordings, batch.texts, batch.labels, batch.groups, batch.subjects)
+        ]
         reason = stop(accelerator)
         if reason:
             return None, reason
@@ -110,6 +115,7 @@ def _assemble(parts: list[tuple[dict, list[tuple]]]) -> Embedded:
         texts=np.array(columns[5]),
         labels=list(columns[6]),
         groups=np.array(columns[7]),
+        subjects=np.array(columns[8]),
         parts={key[:2]: Parts(tensors[key], tensors[*key[:2], "count"]) for key in tensors if key[-1] == "values"},
     )
 
@@ -196,16 +202,24 @@ def pair_retrieval(
         same = overlapping(keys[rows], keys)
         return same | same_meaning(keys[rows], keys) if with_text else same
 
+    compare = comparison(embedded, query, gallery, space, chosen)
+    return retrieval_by(lambda rows: compare(rows, slice(None)), len(start), len(start), right)
+
+
+def comparison(
+    embedded: Embedded, query: str, gallery: str, space: str, chosen: Tensor
+) -> Callable[[slice | Tensor, slice | Tensor], Tensor]:
+    """What gives the similarities (float64) of some of the chosen windows' queries with some of their gallery; see
+    `pair_retrieval` for `space`."""
     if (space, query) in embedded.sides:
-        return retrieval(embedded.sides[space, query][chosen], embedded.sides[space, gallery][chosen], right)
+        x, y = (embedded.sides[space, side][chosen].double() for side in (query, gallery))
+        return lambda rows, columns: x[rows] @ y[columns].T
     terms = space.split("+")
     a, b = ([embedded.parts[term, side][chosen].double() for term in terms] for side in (query, gallery))
     scale = spreads(a, b) if len(terms) > 1 else [1.0]
-
-    def scores(rows: slice) -> Tensor:
-        return torch.stack([similarity(x[rows], y) / s for x, y, s in zip(a, b, scale)]).sum(0)
-
-    return retrieval_by(scores, len(start), len(start), right)
+    return lambda rows, columns: torch.stack([similarity(u[rows], v[columns]) / s for u, v, s in zip(a, b, scale)]).sum(
+        0
+    )
 
 
 def label_classes(embedded: Embedded, prompts: Prompts | None) -> Prompts | None:

@@ -20,6 +20,7 @@ def embedded(labels):
         texts=np.array([f"words {i}" for i in range(n)]),
         labels=[{"activity": label} if label else {} for label in labels],
         groups=np.full(n, ""),
+        subjects=np.full(n, ""),
     )
 
 

@@ -67,6 +67,7 @@ def embedded(a, b):
         texts=np.array([""] * N),
         labels=[{}] * N,
         groups=np.array([""] * N),
+        subjects=np.array([""] * N),
         parts={(term, name): parts_by(side, term) for name, side in both.items() for term in ("late", "local")},
     )
 
