@@ -5,8 +5,8 @@
 
 - Of a bone with the axis angles `axis` (a rotation C) the numbers of the AMC file, in the order of `dof`, are a rotation L.
   Its frame is turned by C L C^-1 in its parent's; angles that are not listed are 0 (Lander, Working with Motion Capture
-  File Formats, Game Developer, January 1998). Angles act in the order of their list: `rx ry rz` is Rz Ry Rx of column
-  vectors.
+  File Formats, Game Developer, January 1998). Angles act in the order of their list, those of `axis` in the order of the
+  letters behind them: `rx ry rz` is Rz Ry Rx of column vectors.
 - A bone goes from its begin to its end by `length` times `direction`, in the file's unit, and its children begin there. A
   joint is called like the bone that begins in it, so that its frame carries this bone.
 - The number of frames a second is not in the files.
