@@ -18,7 +18,8 @@ from pyarrow import csv as arrow_csv
 from aura.data.writer import ShardError
 from shards.archives import SourceFile
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 4 << 20
+PART_BYTES = 1 << 18  # parsed at a time: the cells of all columns, wanted or not, stay in the caches of a core
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def read_columns(
     """Columns by name, and how many lines were left out for having another number of cells.
 
     Real and whole numbers come as arrays (n,), missing reals as NaN; strings and times as `pyarrow.Array`. Memory beside the
-    result is a few blocks of 16 MiB, whatever the file's size. ValueError where a column is absent or a cell cannot be
+    result is a few blocks of 4 MiB, whatever the file's size. ValueError where a column is absent or a cell cannot be
     read as its type.
     """
     names = layout.names
@@ -78,7 +79,7 @@ def read_columns(
         return "skip"
 
     options: dict[str, Any] = {
-        "read_options": arrow_csv.ReadOptions(use_threads=threads, block_size=1 << 20, column_names=list(names)),
+        "read_options": arrow_csv.ReadOptions(use_threads=threads, block_size=PART_BYTES, column_names=list(names)),
         "parse_options": arrow_csv.ParseOptions(
             delimiter=layout.delimiter, quote_char='"' if layout.quotes else False, invalid_row_handler=skip
         ),
