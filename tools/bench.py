@@ -97,6 +97,17 @@ COMPARISONS = (
     Comparison("fine", "aura_fine", "mobind", "memory"),
     Comparison("fine", "aura_fine", "mobind", "parameters"),
     Comparison("video", "ours", "PyAV", unit="clip", aim=2.0, aim_value=18.0),
+    Comparison("pamap2-text", "ours", "pandas", unit="MB", aim=2.0),
+    Comparison("pamap2-text", "ours", "pandas", "memory"),
+    Comparison("pamap2-text", "ours", "pandas, plain", unit="MB"),
+    Comparison("pamap2-text", "ours", "pandas, plain", "memory"),
+    Comparison("pamap2-shards", "shards", "pandas, parse only"),
+    Comparison("pamap2-shards", "shards", "pandas, parse only", "memory"),
+    Comparison("bvh-text", "ours", "loadtxt", unit="frame"),
+    Comparison("bvh-shards", "shards", "loadtxt, parse only"),
+    Comparison("bvh-shards", "shards", "loadtxt, parse only", "memory"),
+    Comparison("csv-shards", "shards", "pandas, parse only"),
+    Comparison("csv-shards", "shards", "pandas, parse only", "memory"),
 )
 
 
@@ -114,6 +125,8 @@ def make_jobs(folder: Path, samples: int, quick: bool, threads: int) -> dict[str
         "batch": 4 if quick else 8,
         "video_samples": 8 if quick else 16,
     }
+    text = {"megabytes": 1 if quick else 50}
+    bvh = {"bvh": str(folder / "bvh"), "frames": 600 if quick else 20_000}
     sizes = (64, 128) if quick else (8192, 16384)
     jobs = {
         "read": Job("read", short, rounds=15),  # short passes, which other work on the machine disturbs most
@@ -126,6 +139,12 @@ def make_jobs(folder: Path, samples: int, quick: bool, threads: int) -> dict[str
         "imu": Job("imu", {"windows": 4 if quick else 64}),
         "fine": Job("fine", {"windows": 4 if quick else 64}),
         "video": Job("video", {**names, "clips": clips}),
+        **{
+            f"pamap2-{what}": Job(f"pamap2-{what}", text | {"pamap2": str(folder / "pamap2")})
+            for what in ("text", "shards")
+        },
+        **{f"bvh-{what}": Job(f"bvh-{what}", bvh) for what in ("text", "shards")},
+        "csv-shards": Job("csv-shards", text | {"csv": str(folder / "csv")}),
     }
     about = {"folder": str(folder), "threads": threads}
     return {name: Job(job.case, about | job.settings, job.rounds) for name, job in jobs.items()}

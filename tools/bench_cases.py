@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bench_convert
 import numpy as np
 from bench_data import READ_INPUTS, config_of, inputs_of, train_recipe
 
@@ -427,4 +428,5 @@ VARIANTS: dict[str, dict[str, Callable[[dict], Work]]] = {
     "imu": {name: lambda s, name=name: tower(s, name) for name in ("ours", "senvt", "mw2")},
     "fine": {name: lambda s, name=name: fine_step(s, name) for name in ("aura_fine", "mobind")},
     "video": {"ours": video_ours, "PyAV": video_full},
+    **bench_convert.VARIANTS,
 }

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import bench_convert
 import numpy as np
 
 READ_INPUTS = {
@@ -33,6 +34,7 @@ def prepare(settings: dict) -> None:
         clips = [encode_h264(make_frames(i, 10, 224), 10) for i in range(4)]
         make_shards(Path(settings["video"]), settings["video_samples"], 5.0, 1, clips)
         make_stored(settings["video"], settings["stored"], settings["model"], settings["batch"])
+    bench_convert.prepare(settings)
 
 
 def make_sample(number: int, seconds: float, sensors: int, video: bytes | None = None, frames: int = 0) -> Any:

@@ -43,7 +43,10 @@ def test_comparisons_name_jobs_and_variants_that_exist(cases, jobs):
     assert named == {(case, name) for case, variants in cases.VARIANTS.items() for name in variants}
 
 
-UNITS = {"read": 128, "workers": 128, "stored": None, "resume": None, "loss": 1, "imu": 4, "video": 1}
+UNITS = {
+    "read": 128, "workers": 128, "stored": None, "resume": None, "loss": 1, "imu": 4, "video": 1,
+    "pamap2-text": None, "pamap2-shards": 2, "bvh-text": 600, "bvh-shards": 1, "csv-shards": 16,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", list(dict.fromkeys(c.job for c in bench.COMPARISONS)))
@@ -72,6 +75,24 @@ def test_peers_read_the_same_values(cases, jobs):
         for name in ("imu", "mocap", "pose2d"):
             assert np.allclose(batch.streams[name].values[row].numpy(), sample[f"{name}.npy"], atol=1e-6)
             assert batch.streams[name].valid[row].all()
+
+
+def test_peers_parse_the_same_numbers(cases, jobs):
+    import bench_convert
+    import pandas as pd
+
+    from shards import pamap2
+
+    settings = jobs["pamap2-text"].settings
+    recording, size = bench_convert.pamap2_file(settings)
+    assert size == pytest.approx(1, rel=0.5)
+    names, types = bench_convert.pamap2_columns()
+    theirs = pd.read_csv(recording.file.path, sep=" ", names=names, usecols=list(types), dtype=types)
+    times, activity, values, notes = pamap2.read(recording, False)
+    assert np.array_equal(times, theirs["c0"])
+    assert np.array_equal(activity, theirs["c1"])
+    assert np.allclose(np.concatenate(values, 1), theirs.iloc[:, 2:], rtol=1e-6)
+    assert [note.reason for note in notes] == ["file that is not of the published size, used: protocol_subject101"]
 
 
 def test_lean_losses_and_gradients_are_those_of_the_peers(cases):
