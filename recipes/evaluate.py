@@ -120,7 +120,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--max-offset", type=float, default=float("inf"), metavar="S", help="of two recordings: search +-S seconds"
     )
     parser.add_argument(
-        "--min-margin", type=float, default=0.01, metavar="M", help="a lower confidence is undecided (0.01)"
+        "--min-margin",
+        type=float,
+        default=0.02,
+        metavar="M",
+        help="of two recordings: a lower confidence is undecided (0.02)",
     )
     options = parser.parse_args(arguments)
     if bool(options.a) != bool(options.b):

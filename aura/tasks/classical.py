@@ -15,7 +15,7 @@ from aura.data.batch import Stream
 from aura.data.config import ImuInput, MocapInput, Pose2dInput
 from aura.model import parts_of
 from aura.objectives.fine import Tokens
-from aura.tasks.sync import Curve, token_curve
+from aura.tasks.sync import Curve, fused, token_curve
 from aura.towers.features import GRAVITY
 
 SMOOTH_S = 0.06  # standard deviation of the smoothing of all signals
@@ -23,13 +23,12 @@ SMALL = 1e-3
 
 
 def classical_curve(a: Tokens, b: Tokens, rate_hz: float, max_offset_s: float) -> Curve:
-    """Sum of the three standardised curves of correlation of `signals` (n, S, T, 3), over the lags within the range.
+    """Fused curve of the correlations of the three `signals` (n, S, T, 3), over the lags within the range.
 
     Three lines of signal processing that any network must beat: energy of acceleration, vertical acceleration, speed.
     """
-    curves = [_only(token_curve(_signal(a, i), [_signal(b, i)], 1 / rate_hz), max_offset_s) for i in range(3)]
-    score = sum(_standardised(curve.score) for curve in curves)
-    return replace(curves[0], score=score)
+    curves = [token_curve(_signal(a, i), [_signal(b, i)], 1 / rate_hz) for i in range(3)]
+    return fused(curves, max_offset_s)
 
 
 def signals(stream: Stream, settings: ImuInput | MocapInput | Pose2dInput) -> Tokens:
@@ -94,13 +93,3 @@ def _smooth(values: Tensor, seen: Tensor, rate_hz: float, order: int = 0) -> Ten
 
 def _signal(tokens: Tokens, i: int) -> Tokens:
     return replace(tokens, values=tokens.values[..., i : i + 1])
-
-
-def _only(curve: Curve, max_offset_s: float) -> Curve:
-    near = curve.lag_s.abs() <= max_offset_s + 1e-9
-    return Curve(curve.lag_s[near], curve.score[..., near], curve.overlap_s[..., near])
-
-
-def _standardised(score: Tensor) -> Tensor:
-    spread = score.std(-1, keepdim=True, unbiased=False)
-    return (score - score.mean(-1, keepdim=True)) / spread.clamp(min=1e-9)

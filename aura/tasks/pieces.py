@@ -12,12 +12,12 @@ from aura.data.config import ImuInput, MocapInput, Pose2dInput
 from aura.data.index import BadSample, Record, Split
 from aura.data.order import hash64
 from aura.tasks.classical import classical_curve, signals
-from aura.tasks.sync import Curve, Offset, find_offset, sync_metrics, token_curve, vote
+from aura.tasks.sync import FUSED_MARGIN, MARGIN, Curve, Offset, find_offset, fused, sync_metrics, token_curve, vote
 from aura.tasks.tracks import Encoder, Span, extent, phases, read_streams, tracks
 
 GRID_S = 0.02  # of the offsets
 BEYOND_S = 0.1  # that is searched beyond the range of the offsets
-CLASSICAL_HZ = 25.0
+PHASES = 5  # of a token, and signals a token
 ROWS = 32  # pieces at a time
 VOTE_WINDOWS = 5  # the fewest in a piece that a vote makes sense of
 RAW = ImuInput | MocapInput | Pose2dInput
@@ -86,9 +86,10 @@ def sync_methods(
     overlap = min(0.5, 1 - cutting.range_s / cutting.piece_s)
     by_tokens, step_s = encoder.by_tokens(a, b), encoder.step_s(a, b)
 
-    def search(curve: Curve, *, refine: bool = True) -> list[Offset]:
+    def search(curve: Curve, *, refine: bool = True, min_margin: float = MARGIN) -> list[Offset]:
         rows = (curve[i] for i in range(len(curve.score)))
-        return [find_offset(row, max_offset_s=longest, min_overlap=overlap, refine=refine) for row in rows]
+        limits = {"max_offset_s": longest, "min_overlap": overlap, "min_margin": min_margin}
+        return [find_offset(row, refine=refine, **limits) for row in rows]
 
     def encoded(pieces: Sequence[Piece], count: int) -> Curve:
         x = tracks(encoder, a, spans(pieces, a, first=True), cutting.piece_s, by_tokens=by_tokens)
@@ -103,23 +104,27 @@ def sync_methods(
         curves = [vote(u @ v.T, encoder.stride_s) for u, v in zip(x, y)]
         return [find_offset(c, max_offset_s=longest, min_overlap=0, refine=False) for c in curves]
 
-    def classical(pieces: Sequence[Piece]) -> list[Offset]:
+    def classical(pieces: Sequence[Piece]) -> Curve:
         sides = []
         for name, first in ((a, True), (b, False)):
-            settings = encoder.inputs[name].model_copy(update={"rate_hz": CLASSICAL_HZ})
+            settings = encoder.inputs[name].model_copy(update={"rate_hz": PHASES / step_s})
             assert isinstance(settings, RAW)
             sides.append(signals(read_streams(settings, spans(pieces, name, first=first), cutting.piece_s), settings))
-        return search(classical_curve(sides[0], sides[1], CLASSICAL_HZ, longest))
+        return classical_curve(sides[0], sides[1], PHASES / step_s, longest)
 
     kind = "tokens" if by_tokens else "windows"
     methods = {
-        f"{kind}, five phases": lambda pieces: search(encoded(pieces, 5)),
+        f"{kind}, five phases": lambda pieces: search(encoded(pieces, PHASES)),
         f"{kind}, grid of {step_s:g} s": lambda pieces: search(encoded(pieces, 1), refine=False),
     }
     if by_tokens and cutting.piece_s >= encoder.seconds + (VOTE_WINDOWS - 1) * encoder.stride_s:
         methods["windows, top-5 votes"] = votes
     if all(isinstance(encoder.inputs[name], RAW) for name in (a, b)):
-        methods["classical"] = classical
+        margin = FUSED_MARGIN
+        methods["classical"] = lambda pieces: search(classical(pieces), min_margin=margin)
+        methods[f"{kind} and classical"] = lambda pieces: search(
+            fused([encoded(pieces, PHASES), classical(pieces)], longest), min_margin=margin
+        )
     return methods
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from aura.objectives.fine import Tokens
 from aura.tasks.drift import Drift, find_drift
-from aura.tasks.sync import Curve, Offset, find_offset, token_curve
+from aura.tasks.sync import MARGIN, Curve, Offset, find_offset, token_curve
 from aura.tasks.tracks import Encoder, Span, extent, phases, tracks
 
 DRIFT_S = 120.0  # recordings that share less are too short to tell rates of clocks apart
@@ -45,7 +45,7 @@ def align(
     *,
     shift_s: float = 0.0,
     max_offset_s: float = float("inf"),
-    min_margin: float = 0.01,
+    min_margin: float = MARGIN,
 ) -> Alignment:
     """The offset of two streams, each with the model's stream that reads it.
 
