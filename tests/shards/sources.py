@@ -9,8 +9,10 @@ from unittest import mock
 import numpy as np
 import pytest
 import scipy.io
+from datasets import Dataset
 
 from shards import (
+    amc,
     aria_vrs,
     berkeley_mhad,
     bvh,
@@ -18,6 +20,7 @@ from shards import (
     egoexo4d,
     egoexo4d_imu,
     egohumans,
+    hub,
     mri,
     pamap2,
     smpl,
@@ -31,8 +34,10 @@ from tests.shards import (
     fixtures_egohumans,
     fixtures_mri,
     fixtures_totalcapture,
+    test_amc,
     test_berkeley_mhad,
     test_csv,
+    test_hub,
     test_smpl,
     test_sp_sw_har,
 )
@@ -49,6 +54,10 @@ def make(name: str, folder: Path) -> Path:
     raw.mkdir(parents=True)
     MADE[name](raw, out)
     return out
+
+
+def _amc(raw: Path, out: Path) -> None:
+    amc.run(test_amc.folder_of(raw), out, licence="made here", subjects={"val": ["02"]})
 
 
 def _berkeley_mhad(raw: Path, out: Path) -> None:
@@ -87,6 +96,16 @@ def _egoexo4d(raw: Path, out: Path) -> None:
 def _egohumans(raw: Path, out: Path) -> None:
     fixtures_egohumans.write_tree(raw)
     egohumans.run(raw, out)
+
+
+def _hub(raw: Path, out: Path) -> None:
+    for split in ("train", "test"):
+        windows = [test_hub.signals(128, seed) for seed in range(6)]
+        columns = {name: [x[:, i].tolist() for x in windows] for i, name in enumerate([*test_hub.ACC, *test_hub.GYRO])}
+        columns["word"] = ["walking", "sitting"] * 3
+        Dataset.from_dict(columns).to_parquet(raw / f"{split}.parquet")
+    labels = {"activity": {"column": "word"}}
+    hub.run(str(raw), out, config=test_hub.table_of(test_hub.ACC, test_hub.GYRO, rate_hz=50, labels=labels))
 
 
 def _mri(raw: Path, out: Path) -> None:
@@ -139,11 +158,13 @@ def _synthetic(raw: Path, out: Path) -> None:
 
 
 MADE = {
+    "amc": _amc,
     "berkeley_mhad": _berkeley_mhad,
     "bvh": _bvh,
     "csv": _csv,
     "egoexo4d": _egoexo4d,
     "egohumans": _egohumans,
+    "hub": _hub,
     "mri": _mri,
     "pamap2": _pamap2,
     "smpl": _smpl,
