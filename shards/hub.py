@@ -139,8 +139,8 @@ class Column:
 def _windows(columns: dict[str, Column], types: dict[str, Any], first: int) -> Iterator[dict[str, Any] | Dropped]:
     """The columns of each row that holds lists; what has no list holds for the whole row."""
     ends = {name: np.cumsum(c.lengths) for name, c in columns.items() if c.lengths is not None}
-    for name in columns.keys() - ends:
-        if types[name] != pa.string():
+    for name in columns:
+        if name not in ends and types[name] != pa.string():
             raise ValueError(
                 f"column {name!r} has one value a row, the signals have lists: leave it out (give rate_hz)"
             )
