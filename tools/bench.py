@@ -97,6 +97,9 @@ COMPARISONS = (
     Comparison("fine", "aura_fine", "mobind", "memory"),
     Comparison("fine", "aura_fine", "mobind", "parameters"),
     Comparison("video", "ours", "PyAV", unit="clip", aim=2.0, aim_value=18.0),
+    Comparison("sync", "FFT", "matrix", unit="pair", aim=6.0, aim_value=25.0),
+    Comparison("sync", "FFT", "matrix", "memory", aim_value=20.0),
+    Comparison("sync", "FFT, per overlap", "matrix", unit="pair"),
     Comparison("pamap2-text", "ours", "pandas", unit="MB", aim=2.0),
     Comparison("pamap2-text", "ours", "pandas", "memory"),
     Comparison("pamap2-text", "ours", "pandas, plain", unit="MB"),
@@ -139,6 +142,7 @@ def make_jobs(folder: Path, samples: int, quick: bool, threads: int) -> dict[str
         "imu": Job("imu", {"windows": 4 if quick else 64}),
         "fine": Job("fine", {"windows": 4 if quick else 64}),
         "video": Job("video", {**names, "clips": clips}),
+        "sync": Job("sync", {"tokens": 300 if quick else 3000}),
         **{
             f"pamap2-{what}": Job(f"pamap2-{what}", text | {"pamap2": str(folder / "pamap2")})
             for what in ("text", "shards")

@@ -121,10 +121,10 @@ def picture(found: Alignment, a: str, b: str) -> Figure:
         found.similarity, origin="lower", extent=(begin_b, end_b, begin_a, end_a), aspect="auto", cmap="viridis"
     )
     figure.colorbar(image, ax=left, label="cosine, mean over sensors")
-    left.set(xlabel=f"seconds of {b}", ylabel=f"seconds of {a}", title="how alike the moments are")
+    left.set(xlabel=f"b: {b}, seconds", ylabel=f"a: {a}, seconds", title="how alike the moments are")
     offset = found.offset.offset_s
     right.plot(found.curve.lag_s, found.curve.score, lw=1, color="tab:blue")
-    right.set(xlabel=f"offset: seconds to add to {b}", ylabel="correlation, mean over sensors")
+    right.set(xlabel="offset: seconds to add to times of b", ylabel="correlation, mean over sensors")
     if np.isfinite(offset):
         times = np.array([begin_b, end_b])
         left.plot(times, times + offset, color="tab:red", lw=1, ls="--")

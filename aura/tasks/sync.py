@@ -21,7 +21,7 @@ from torch import Tensor
 
 from aura.objectives.fine import Tokens
 
-BLOCK = 1 << 18  # numbers that are transformed at a time
+BLOCK = 1 << 17  # numbers that are transformed at a time
 LIMITS_S = (0.05, 0.1, 0.2, 0.5, 0.75)
 FLAT = 1e-6  # scores that differ by less are equal
 # Peaks that stand less above the second one decide nothing: of correlations, of fused curves. About a fifth of 5 s pieces of
