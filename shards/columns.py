@@ -123,16 +123,11 @@ def _header(line: bytes, layout: Layout) -> tuple[str, ...]:
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
     """The rest of a file in blocks that end with a line."""
-    rest = b""
     while data := file.read(BLOCK_BYTES):
-        cut = data.rfind(b"\n") + 1
-        if cut:
-            yield rest + data[:cut]
-            rest = data[cut:]
-        else:
-            rest += data
-    if rest.strip():
-        yield rest
+        if not data.endswith(b"\n"):
+            data += file.readline()
+        if not data.isspace():
+            yield data
 
 
 def plain(column: pa.ChunkedArray) -> Any:
