@@ -9,7 +9,8 @@ python recipes/evaluate.py --checkpoint runs/utd_mhad --shards data/utd_mhad:tes
 python recipes/evaluate.py --checkpoint runs/aura_fine --task sync --out DIR \\
     --a data/utd_mhad:a01_s2_t1:imu --b data/utd_mhad:a01_s2_t1:pose2d --shift 0.35     two recordings
 
---checkpoint is a run directory (its latest checkpoint) or a checkpoint. Results go to results.json in --out, and on the screen:
+--checkpoint is a run directory (its latest checkpoint) or a checkpoint; KEY is a sample's, or the name of a recording, whose
+samples are joined. Results go to results.json in --out, and on the screen:
 every figure beside its pool, n and chance. Two recordings give their offset (seconds to add to times of b to get times of
 a), their confidence, for long ones the drift of their clocks, and sync.png: the similarity of their moments and the curve.
 """
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aura.tasks.evaluate import Embedded
-    from aura.tasks.tracks import Span
+    from aura.tasks.recordings import Recording
     from aura.train.loaded import Loaded
 
 Results = dict[str, dict[str, float]]
@@ -305,7 +306,8 @@ def two_recordings(loaded: Loaded, options: argparse.Namespace) -> dict[str, Any
         encoder(loaded), a, b, shift_s=options.shift, max_offset_s=options.max_offset, min_margin=options.min_margin
     )
     file = options.out / "sync.png"
-    picture(found, *(f"{span.record.entry['key']} {span.stream}" for _, span in (a, b))).savefig(file, dpi=110)
+    names = [f"{text.split(':')[-2]} {side.stream}" for text, side in ((options.a, a), (options.b, b))]
+    picture(found, *names).savefig(file, dpi=110)
     offset, drift = found.offset, found.drift
     verdict = "" if offset.decided else f"  UNDECIDED (confidence below {options.min_margin:g})"
     print(f"offset      {offset.offset_s:+.3f} s, to be added to times of b{verdict}")
@@ -327,31 +329,26 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-def recording(loaded: Loaded, text: str) -> tuple[str, Span]:
-    """The model's stream that reads DIR:KEY:STREAM, and where it begins."""
+def recording(loaded: Loaded, text: str) -> Recording:
+    """The stream of DIR:KEY:STREAM, with the model's stream that reads it."""
     from aura.data.config import kind_of
     from aura.data.index import open_folder
-    from aura.tasks.tracks import Span, extent
+    from aura.tasks.recordings import find_recording
 
     folder, *rest = text.rsplit(":", 2)
     if len(rest) != 2 or not all((folder, *rest)):
         raise UserError(f"{text!r}: write DIR:KEY:STREAM, such as data/utd_mhad:a01_s2_t1:imu")
     key, stream = rest
-    known = (
-        [stream] if stream in loaded.model.towers else [n for n in loaded.model.towers if kind_of(n) == kind_of(stream)]
-    )
+    towers = list(loaded.model.towers)
+    known = [stream] if stream in towers else [name for name in towers if kind_of(name) == kind_of(stream)]
     if not known or stream == "text":
-        raise UserError(
-            f"{text}: recipe {loaded.recipe.name} reads no {stream}; it reads {', '.join(loaded.model.towers)}"
-        )
+        raise UserError(f"{text}: recipe {loaded.recipe.name} reads no {stream}; it reads {', '.join(towers)}")
     splits = open_folder(folder)
-    for split in splits.values():
-        for i, entry in enumerate(split.entries()):
-            if entry["key"] == key:
-                record = split.record(i)
-                return known[0], Span(record, stream, extent(record, stream)[0])
-    some = [entry["key"] for split in splits.values() for entry, _ in zip(split.entries(), range(3))]
-    raise UserError(f"{folder} has no sample {key!r}; it has {', '.join(some) or 'none'} ...")
+    found = find_recording(splits.values(), key, known[0], stream)
+    if found is None:
+        some = [entry["key"] for split in splits.values() for entry, _ in zip(split.entries(), range(3))]
+        raise UserError(f"{folder} has neither a sample nor a recording {key!r}; samples are {', '.join(some)} ...")
+    return found
 
 
 def nested(metrics: Mapping[str, float], prefix: str) -> Results:
