@@ -30,6 +30,7 @@ from aura.body import kinematics as kin
 from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files_within, on_disk
+from shards.clips import look
 from shards.common import convert, how_of, parser
 from shards.films import Film
 from shards.takes import Imu, Points, Span, Take, check_upright, force_up, samples
@@ -76,6 +77,7 @@ NAMES = {
 }
 NORM = (8.5, 12.0)  # m/s^2: median force on a sensor of a person who moves
 TURNING = 0.1  # rad/s: orientations that turn by less do not tell the gyroscope's unit
+RATE_OFF = 0.002  # share by which a video's rate may differ: 59.94 is 60
 UNIT_OFF = 0.25  # share by which the gyroscope may differ from the turning of orientations
 
 CARD = f"""# TotalCapture
@@ -153,7 +155,22 @@ def samples_of(
         films = {}
         for number, file in sorted(recording.video.items()):
             inner = cameras[number].pinhole.intrinsics() if cameras and number in cameras else {}
-            films[_stream("video", number)] = Film(on_disk(file, Path(folder)), intrinsics=inner)
+            path = on_disk(file, Path(folder))
+            try:
+                found = look(path)
+            except ValueError as error:
+                yield Dropped(f"{recording.id}: video left out: {error}")
+                continue
+            if abs(found.rate_hz / RATE_HZ - 1) > RATE_OFF:
+                rate = f"{path.name} has {found.rate_hz:.4g} frames a second, not {RATE_HZ:g}"
+                yield Dropped(f"{recording.id}: video left out: {rate}: nothing says which frame is of which row")
+                continue
+            if found.frames != frames:
+                yield Dropped(
+                    f"{recording.id}: {path.name} has {found.frames} frames for {frames} rows; taken to begin together",
+                    abs(found.frames - frames) / RATE_HZ,
+                )
+            films[_stream("video", number)] = Film(path, intrinsics=inner)
         yield from samples(
             Take(
                 split=SPLITS.get(recording.subject, "train"),

@@ -141,16 +141,24 @@ def test_videos_calibration_and_choice_of_cameras(source: tuple[Path, made.Truth
     mp4 = encode_h264(pictures, 60.0)
     (root / "S1" / "TC_S1_walking1_cam1.mp4").write_bytes(mp4)
     (root / "S1" / "TC_S1_walking1_cam3.mp4").write_bytes(mp4[: len(mp4) // 2])
+    (root / "S1" / "TC_S1_walking1_cam4.mp4").write_bytes(encode_h264(pictures[::2], 30.0))
     (root / "S1" / "TC_S1_walking1_cam5.mp4").write_bytes(mp4)
-    totalcapture.run(root, tmp_path / "out", cameras="1,3")
+    (root / "S1" / "TC_S1_walking1_cam6.mp4").write_bytes(encode_h264(pictures[:120], 60.0))
+    totalcapture.run(root, tmp_path / "out", cameras="1,3,4,6")
     ((_, sample),) = samples_in(tmp_path / "out").values()
-    assert [name for name in sample.streams if name != "imu"] == ["mocap", "pose2d", "pose2d_cam3", "video"]
+    assert [name for name in sample.streams if name != "imu"] == [
+        "mocap", "pose2d", "pose2d_cam3", "pose2d_cam4", "pose2d_cam6", "video", "video_cam6",
+    ]  # fmt: skip
     entry, video = sample.streams["video"], sample.arrays["video"]
     assert isinstance(video, bytes)
     assert (entry["rate_hz"], entry["length"], entry["camera"]["width"]) == (10.0, 40, 96)
     shown = decode_frames(video, np.arange(40) / 10).mean((1, 2, 3))
     np.testing.assert_allclose(shown, grey[::6], atol=6)
-    assert any("video_cam3: video that cannot be read" in reason for reason in dropped(tmp_path / "out"))
+    reasons = dropped(tmp_path / "out")
+    assert any("video left out: TC_S1_walking1_cam3.mp4" in reason for reason in reasons)
+    assert any("TC_S1_walking1_cam4.mp4 has 30 frames a second, not 60" in reason for reason in reasons)
+    assert any("TC_S1_walking1_cam6.mp4 has 120 frames for 240 rows" in reason for reason in reasons)
+    assert reasons["video_cam6: its file ends, or is damaged, within a sample"]["seconds"] == 2.0
     (root / "calibration.cal").unlink()
     for path in root.rglob("*calib_imu_ref.txt"):
         path.write_text("13\nHead 0 0 0 1\n")
