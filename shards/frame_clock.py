@@ -43,15 +43,18 @@ def stretches(stamps: np.ndarray) -> tuple[list[Stretch], list[Dropped]]:
     if not units:
         raise ValueError(f"the times of frames are near {np.median(times[good]):g}: unix time in no unit")
     notes = []
-    if len(good) < len(times):
-        notes.append(Dropped("frames without a time: put between their neighbours", count=len(times) - len(good)))
-    seconds = np.interp(np.arange(len(times)), good, times[good] * units[0])
+    start, stop = int(good[0]), int(good[-1]) + 1
+    if at_ends := len(times) - (stop - start):
+        notes.append(Dropped("frames without a time at an end of the recording: left out", count=at_ends))
+    if between := stop - start - len(good):
+        notes.append(Dropped("frames without a time: put between their neighbours", count=between))
+    seconds = np.interp(np.arange(start, stop), good, times[good] * units[0])
     step = np.diff(seconds)
     jumps = np.flatnonzero((step > JUMP_S) | (step < -1.0)) + 1
     if len(jumps):
         notes.append(Dropped("clock of the frames jumps: what follows is a recording of its own", count=len(jumps)))
     found = []
-    for begin, end in itertools.pairwise([0, *jumps.tolist(), len(times)]):
+    for begin, end in itertools.pairwise([0, *jumps.tolist(), len(seconds)]):
         if end - begin < FEWEST:
             notes.append(Dropped(f"frames between jumps of the clock: fewer than {FEWEST}", count=end - begin))
             continue
@@ -59,7 +62,7 @@ def stretches(stamps: np.ndarray) -> tuple[list[Stretch], list[Dropped]]:
         late = int((part < np.maximum.accumulate(part)).sum())
         if late:
             notes.append(Dropped("times of frames out of order: put in order", count=late))
-        found.append(_stretch(begin, np.sort(part)))
+        found.append(_stretch(start + begin, np.sort(part)))
     if not found:
         raise ValueError("the clock of the frames jumps all the time: no rate can be measured")
     return found, notes

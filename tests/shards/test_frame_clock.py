@@ -56,6 +56,17 @@ def test_swapped_and_missing_times_are_mended_and_jumps_part() -> None:
     }
 
 
+def test_frames_without_a_time_at_the_ends_are_left_out() -> None:
+    times = stamps(300)
+    times[:40] = times[-60:] = np.nan
+    (part,), notes = stretches(times)
+    assert (part.begin, len(part.times)) == (40, 200)
+    np.testing.assert_allclose(part.times, np.arange(200) / 10.1, atol=1e-5)
+    assert [(note.reason, note.count) for note in notes] == [
+        ("frames without a time at an end of the recording: left out", 100)
+    ]
+
+
 @pytest.mark.parametrize(
     ("times", "message"),
     [
