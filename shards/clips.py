@@ -64,13 +64,14 @@ def look(path: Path) -> VideoFile:
             if not container.streams.video:
                 raise ValueError(f"{path.name} holds no video")
             stream = container.streams.video[0]
-            packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
-            if not packets or stream.time_base is None or any(p.pts is None for p in packets):
+            # Not the packets themselves: together they are the file, which may be larger than memory.
+            frames = [(p.pts, p.is_keyframe) for p in container.demux(stream) if p.size and not p.is_discard]
+            if not frames or stream.time_base is None or any(pts is None for pts, _ in frames):
                 raise ValueError(f"{path.name} holds no frame, or frames without a time")
-            if len(packets) < stream.frames:
-                raise ValueError(f"{path.name} is truncated: {len(packets)} of {stream.frames} frames are there")
-            stamps = np.array([p.pts for p in packets], np.int64)
-            keys = np.array([p.is_keyframe for p in packets])
+            if len(frames) < stream.frames:
+                raise ValueError(f"{path.name} is truncated: {len(frames)} of {stream.frames} frames are there")
+            stamps = np.array([pts for pts, _ in frames], np.int64)
+            keys = np.array([key for _, key in frames])
             times = np.asarray(stamps - stamps.min(), float) * float(stream.time_base)
             context = stream.codec_context
             plain = context.name == "h264" and context.pix_fmt == "yuv420p"

@@ -86,7 +86,8 @@ def choose(take: Take, source: Path, wanted: Sequence[str]) -> tuple[list[View],
         sure = [name for name in usable if name in known and known[name].localised]
         best, choice = (sure[0], "first localised") if sure else (usable[0], "first")
         why = "its video is not there" if take.best_exo in names else "takes.json names none of its cameras"
-        notes.append(Dropped(f"best_exo: {why}, another camera is used: the {choice}"))
+        if wanted in (("best_exo",), ("all",)):
+            notes.append(Dropped(f"best_exo: {why}, another camera is used: the {choice}"))
     if wanted == ("best_exo",):
         picked = {best: choice}
     elif wanted == ("all",):

@@ -33,29 +33,35 @@ def estimate(imu: Imu, runs: Sequence[Run]) -> Offset | None:
     acceleration under a triangle of that width. The maximum of their correlation over shifts, refined by a parabola.
     """
     times, felt = _felt(runs)
-    shifts = np.arange(-round(REACH_S * imu.rate_hz), round(REACH_S * imu.rate_hz) + 1) / imu.rate_hz
     if not len(times):
         return None
+    reach = round(REACH_S * imu.rate_hz)
     unit = int(imu.live.sum(0).argmax())
     norm = _smooth(imu.values[:, unit, :3], imu.live[:, unit], imu.rate_hz)
     # The same frames at all shifts, so that one shift is not preferred for the frames that it leaves out.
-    places = np.rint((times[:, None] + shifts) * imu.rate_hz).astype(int)
-    inside = ((places >= 0) & (places < len(norm))).all(1)
-    there = norm[places[inside]]
-    good = np.isfinite(there).all(1)
-    there, felt = there[good], felt[inside][good]
+    places = np.rint(times * imu.rate_hz).astype(int)
+    inside = (places >= reach) & (places + reach < len(norm))
+    places, felt = places[inside], felt[inside]
+    lost = np.concatenate([[0], np.cumsum(~np.isfinite(norm))])
+    good = lost[places + reach + 1] == lost[places - reach]
+    places, felt = places[good], felt[good]
     if len(felt) < 3 or len(felt) < FEWEST_S * runs[0].rate_hz:
         return None
-    a, b = there - there.mean(0), felt - felt.mean()
-    scale = np.sqrt((a**2).sum(0) * (b**2).sum())
-    found = (a * b[:, None]).sum(0) / np.where(scale > 0, scale, np.inf)
+    # A shift at a time: all shifts of all frames of a long take would be gigabytes.
+    found = np.array([_correlation(norm[places + shift], felt) for shift in range(-reach, reach + 1)])
     best = int(found.argmax())
     if found[best] < CLEAR or best in (0, len(found) - 1):
         return None
     before, here, after = found[best - 1 : best + 2]
     bend = before - 2 * here + after
-    shift = shifts[best] + (0.5 * (before - after) / bend if bend < 0 else 0.0) / imu.rate_hz
-    return Offset(float(-shift), float(here))
+    shift = best - reach + (0.5 * (before - after) / bend if bend < 0 else 0.0)
+    return Offset(float(-shift / imu.rate_hz), float(here))
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / scale if scale > 0 else 0.0
 
 
 def told(manifest: dict) -> str:

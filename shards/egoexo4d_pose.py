@@ -55,7 +55,7 @@ def read_poses(path: Path, min_views: int, cameras: Sequence[str]) -> tuple[list
         raise ValueError(f"cannot be read, download it again: {type(error).__name__} {error}") from error
     notes = []
     empty = len(content) - len(records)
-    several = sum(len(found) > 1 for found in content.values())
+    several = sum(len(found) > 1 for found in content.values() if found)
     if empty:
         notes.append(Dropped("frames without a pose", count=empty))
     if several:
@@ -90,7 +90,8 @@ def _points(records: Sequence[Mapping], min_views: int) -> tuple[np.ndarray, int
     out, few = np.full((len(records), 17, 3), np.nan, np.float32), 0
     for i, record in enumerate(records):
         for j, point in _joints(record.get("annotation3D")):
-            if (point.get("num_views_for_3d") or min_views) < min_views:
+            views = point.get("num_views_for_3d")
+            if views is not None and views < min_views:
                 few += 1
             else:
                 out[i, j] = [float(point[axis]) for axis in AXES3]

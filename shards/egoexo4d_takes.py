@@ -116,10 +116,10 @@ def read_takes(source: Path) -> tuple[list[Take], Counter[str]]:
         captures = {str(c.get("capture_uid")): c for c in read_json(source / "captures.json")}
     takes, why = [], Counter()
     for entry in listed:
-        if truth(entry.get("is_dropped")):
-            why["take that the publisher dropped (is_dropped)"] += 1
-            continue
         try:
+            if truth(entry.get("is_dropped")):
+                why["take that the publisher dropped (is_dropped)"] += 1
+                continue
             take = _take(entry, entry.get("capture") or captures.get(str(entry.get("capture_uid"))) or {})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             name = entry.get("take_name") if isinstance(entry, dict) else entry

@@ -180,6 +180,16 @@ def test_spacing_is_measured_and_frames_off_the_grid_are_put_on_it(tmp_path: Pat
     np.testing.assert_allclose(runs[0].points[:, 9, 0], np.arange(9, 34, 3) / 100, atol=1e-6)
     flat = runs[0].images["cam01"][:, 9]
     assert flat[:, 2].tolist() == [1, 1, 1, 0, 1, 1, 0, 1, 1]  # nothing is put between image points far apart
+    unseen, none = record(9), record(12)
+    unseen[0]["annotation3D"]["left_wrist"]["num_views_for_3d"] = 0
+    del none[0]["annotation3D"]["left_wrist"]["num_views_for_3d"]  # nothing says that it is too few
+    path.write_text(json.dumps({"9": unseen, "12": none, "15": None}))
+    (run,), notes = read_poses(path, 2, [])
+    assert np.isfinite(run.points[:, 9, 0]).tolist() == [False, True]
+    assert {(note.reason, note.count) for note in notes} == {
+        ("frames without a pose", 1),
+        ("joints that fewer than 2 cameras saw", 1),
+    }
     path.write_text('{"1": [{"annotation3D": {"left_wrist": {"x": 1}}}]}')
     with pytest.raises(ValueError, match="cannot be read"):
         read_poses(path, 2, [])
