@@ -206,14 +206,21 @@ class Laid:
                 streams["mocap"] = {**clock, **take.mocap.about, "start_s": i / self.rate, "length": j - i}
                 arrays["mocap"] = self.mocap[a + i : a + j]
         for name, values in self.poses.items():
-            if (values[a:b, :, 2] > 0).any(1).sum() / self.rate >= self.min_s - 1e-9:
+            known = int((values[a:b, :, 2] > 0).any(1).sum())
+            if known / self.rate >= self.min_s - 1e-9:
                 streams[name] = {**clock, **take.poses[name].about}
                 arrays[name] = values[a:b]
+            elif known:
+                what = f"poses of samples in which they are known for less than {self.min_s:g} s"
+                yield Dropped(f"{name}: {what}", known / self.rate, known)
         for name, clip in clips.items():
             if isinstance(clip, str):
                 yield Dropped(f"{name}: {clip}", (b - a) / self.rate)
             else:
                 streams[name], arrays[name] = clip
+                short = (b - a) / self.rate - clip[0]["length"] / clip[0]["rate_hz"]
+                if short > 1e-6:
+                    yield Dropped(f"{name}: its file ends, or is damaged, within a sample", short)
         if not streams:
             yield Dropped("time in which no stream has anything, or not long enough", (b - a) / self.rate)
             return
