@@ -94,12 +94,12 @@ def files(source: Path, endings: tuple[str, ...], cache: Path) -> list[SourceFil
 def files_within(source: Path, endings: tuple[str, ...], cache: Path) -> list[SourceFile]:
     """As `files`, and those of zips inside of zips, which are unpacked to `cache`, in order of place."""
     found = files(source, endings, cache)
-    for path in [source] if source.is_file() else sorted(source.rglob("*")):
+    for number, path in enumerate([source] if source.is_file() else sorted(source.rglob("*"))):
         if path.suffix.lower() != ".zip":
             continue
         with zipfile.ZipFile(path) as archive:
             for name in (name for name in archive.namelist() if name.lower().endswith(".zip")):
-                unpacked = cache / path.stem / Path(name).name
+                unpacked = cache / f"zip{number}" / _plain(name)
                 unpacked.parent.mkdir(parents=True, exist_ok=True)
                 try:
                     with archive.open(name) as stream, open(unpacked, "wb") as copy:

@@ -1,6 +1,7 @@
 """What converters of mocap share: mending of faults, cutting, cameras, tables, splits, archives."""
 
 import argparse
+import io
 import tarfile
 import zipfile
 from collections import Counter
@@ -13,7 +14,7 @@ from aura.body import kinematics as kin
 from aura.body.skeletons import SKELETONS
 from aura.data.sample import Sample, validate
 from aura.data.writer import Dropped, ShardError
-from shards.archives import files
+from shards.archives import files, files_within
 from shards.mocap import Motion, Settings, mend, samples
 from shards.mocap_job import settings_of
 from shards.smpl_body import average_joints, move
@@ -272,3 +273,18 @@ def test_archives_are_read_in_place_and_damage_is_named(tmp_path: Path) -> None:
         archive.write(loose / "d/3.bvh", "d/3.bvh")
     with pytest.raises(ShardError, match=r"d/3\.bvh is there twice"):
         files(source, (".bvh",), cache)
+
+
+def test_zips_of_one_name_inside_of_zips_stay_apart(tmp_path: Path) -> None:
+    for outer in ("one", "two"):
+        (tmp_path / outer).mkdir()
+        with zipfile.ZipFile(tmp_path / outer / "all.zip", "w") as archive:
+            for folder in ("a", "b"):
+                inner = io.BytesIO()
+                with zipfile.ZipFile(inner, "w") as packed:
+                    packed.writestr(f"{outer}_{folder}.bvh", f"{outer} {folder}")
+                archive.writestr(f"{folder}/data.zip", inner.getvalue())
+    found = files_within(tmp_path, (".bvh",), tmp_path / "cache")
+    assert {file.name: file.read() for file in found} == {
+        f"{outer}_{folder}.bvh": f"{outer} {folder}".encode() for outer in ("one", "two") for folder in ("a", "b")
+    }
