@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -261,8 +260,7 @@ def convert_files(
                 "Sensors keep the place on their segment that they have in a standing pose, x along the bone, y forward.",
                 table.unused(r.file.name for r in recordings),
             ),
-            # As JSON gives it back: a resumed conversion compares.
-            arguments=json.loads(json.dumps(arguments)),
+            arguments=arguments,
             per_part=PER_PART,
             **how,
         )

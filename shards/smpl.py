@@ -15,7 +15,6 @@ HumanML3D as its scripts leave it (`new_joints`, `texts`, `train.txt`, `val.txt`
 from __future__ import annotations
 
 import io
-import json
 import math
 import tempfile
 from collections.abc import Iterator
@@ -275,7 +274,7 @@ def run(
             partial(samples_of, dataset=dataset, licence=licence, settings=settings, body_models=body_models),
             out,
             card=card(known, licence, settings, [r.facts for r in recordings], "SMPL bodies", body),
-            arguments=json.loads(json.dumps(arguments)),
+            arguments=arguments,
             per_part=PER_PART,
             **how,
         )

@@ -233,11 +233,14 @@ def plan(found: Sequence[SourceFile], val_subjects: Sequence[int] = ()) -> list[
 
 
 def _executions_info(found: Sequence[SourceFile]) -> Mapping[str, dict[str, str]]:
-    """Rows of executions_info.csv by execution; none where the file is absent."""
+    """Rows of executions_info.csv by execution; none where the file is absent. ShardError where it cannot be read."""
     rows = {}
     for file in found:
         if file.name.rpartition("/")[2] == INFO:
-            head, *lines = [line.split(",") for line in file.read().decode("utf-8-sig").split()]
+            try:
+                head, *lines = [line.split(",") for line in file.read().decode("utf-8-sig").split()]
+            except ValueError as error:
+                raise ShardError(f"{file.name} cannot be read, download it again: {error}") from error
             rows |= {line[0]: dict(zip(head, line)) for line in lines}
     return rows
 

@@ -257,7 +257,7 @@ def main() -> None:
                 "clips_per_activity": args.clips_per_activity,
             },
         )
-    except ShardError as error:
+    except (ShardError, OSError) as error:
         p.exit(1, f"{error}\n")
 
 

@@ -263,7 +263,7 @@ def main() -> None:
         p.error(f"--val-subjects {args.val_subjects!r}: give numbers such as 3,7")
     try:
         run(args.source, args.out, val_subjects=val, limit=args.limit, **how_of(args))
-    except ShardError as error:
+    except (ShardError, OSError) as error:
         p.exit(1, f"{error}\n")
 
 
