@@ -98,8 +98,8 @@ def sync_methods(
 
     def votes(pieces: Sequence[Piece]) -> list[Offset]:
         x, y = (
-            tracks(encoder, name, spans(pieces, name, first=name == a), cutting.piece_s, by_tokens=False).values[:, 0]
-            for name in (a, b)
+            tracks(encoder, name, spans(pieces, name, first=first), cutting.piece_s, by_tokens=False).values[:, 0]
+            for name, first in ((a, True), (b, False))
         )
         curves = [vote(u @ v.T, encoder.stride_s) for u, v in zip(x, y)]
         return [find_offset(c, max_offset_s=longest, min_overlap=0, refine=False) for c in curves]

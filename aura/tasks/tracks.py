@@ -6,6 +6,7 @@ windows at a stride instead, as the one sensor of part 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -158,4 +159,4 @@ def _in_batches(
 
 
 def _whole(value: float) -> int:
-    return int(value + ROUNDING)
+    return math.floor(value + ROUNDING)
