@@ -1,0 +1,219 @@
+"""`recipes/evaluate.py` on a run of a few steps: every task, two recordings, and what a user gets wrong."""
+
+import importlib.util
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+from accelerate.state import AcceleratorState, GradientState
+
+from aura.data.index import open_folder
+from aura.train.loop import pretrain
+from aura.train.recipe import make_recipe
+from aura.train.rundir import read_metrics
+from aura.train.signals import STOPPING
+from tests.train.runs import ROOT, TINY
+
+TOWER = {"width": 16, "depth": 1, "heads": 2, "stem": 8, "border": "replicate"}
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("evaluate", ROOT / "recipes" / "evaluate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def run(shards, tmp_path_factory) -> Path:
+    """Sensors and 2D pose aligned by parts and moments, and text; four steps."""
+    values = yaml.safe_load(TINY.read_text())
+    text = values["towers"]["text"]
+    values.update(
+        run_dir=str(tmp_path_factory.mktemp("fine") / "run"),
+        inputs={
+            "imu": {"rate_hz": 25, "placements": ["left wrist", "right ankle", "head"]},
+            "pose2d": {"rate_hz": 25},
+            "text": {"kinds": ["label"]},
+        },
+        towers={
+            "imu": {"kind": "imu_transformer", "placements": False, **TOWER},
+            "pose2d": {"kind": "part_transformer", **TOWER},
+            "text": text,
+        },
+        objective={"pairs": ["imu:pose2d", "imu:text"], "fine": {"imu:pose2d": {"late": 1, "token": 1, "local": 0.3}}},
+        eval={"pool": 32, "batch": 16},
+    )
+    values["data"].update(
+        sources=[{"path": str(shards)}],
+        eval=[{"path": str(shards)}],
+        window={"seconds": 1.0, "shift_s": 0.4},
+        workers=0,
+    )
+    values["train"].update(steps=4)
+    handlers = [signal.getsignal(number) for number in STOPPING]
+    try:
+        assert pretrain(make_recipe(values)) == 0
+        assert [signal.getsignal(number) for number in STOPPING] == handlers
+    finally:
+        AcceleratorState._reset_state()
+        GradientState._reset_state()
+    return Path(values["run_dir"])
+
+
+def evaluated(script, run, out, *words) -> dict:
+    assert script.main(["--checkpoint", str(run), "--out", str(out), *map(str, words)]) == 0
+    return json.loads((out / "results.json").read_text())
+
+
+def test_training_logs_the_terms_of_fine_pairs(run):
+    last = [line for _, line in read_metrics(run / "metrics.jsonl")][-1]
+    for term in ("late", "local", "late+local"):
+        for pair in ("imu:pose2d", "pose2d:imu"):
+            assert 0 <= last[f"retrieval/{pair}/{term}/R@1"] <= 1
+            assert last[f"retrieval/{pair}/{term}/chance"] == last[f"retrieval/{pair}/chance"]
+
+
+def test_retrieval_is_that_of_the_training(script, run, shards, tmp_path, capsys):
+    found = evaluated(script, run, tmp_path, "--shards", shards, "--task", "retrieval", "--pool", 32)
+    last = [line for _, line in read_metrics(run / "metrics.jsonl")][-1]
+    assert found["step"] == 4
+    for name, values in found["results"].items():
+        for key, value in values.items():
+            if key != "n":
+                assert value == pytest.approx(last[f"retrieval/{name}/{key}"], abs=1e-6)
+    assert set(found["results"]) >= {"imu:pose2d", "pose2d:imu/late", "imu:pose2d/late+local", "imu:text"}
+    printed = capsys.readouterr().out
+    assert "imu:pose2d/late (n 32, pool 32)" in printed
+    assert "chance" in printed
+
+
+def test_retrieval_with_some_sensors(script, run, shards, tmp_path):
+    words = ("--shards", f"{shards}:val", "--task", "retrieval", "--pool", 32, "--sensors", 1, 3)
+    found = evaluated(script, run, tmp_path, *words)["results"]
+    every = evaluated(script, run, tmp_path, "--shards", shards, "--task", "retrieval", "--pool", 32)["results"]
+    assert found["3 sensors, imu:pose2d/late"] == every["imu:pose2d/late"]
+    assert found["1 sensors, imu:pose2d/late"] != every["imu:pose2d/late"]
+
+
+def test_zeroshot(script, run, shards, tmp_path):
+    found = evaluated(script, run, tmp_path, "--shards", shards, "--task", "zeroshot")["results"]
+    assert set(found) == {"imu", "pose2d"}
+    assert found["imu"]["pool"] * found["imu"]["chance"] == pytest.approx(1)
+    assert found["imu"]["n"] == 108, "three windows of each of 36 clips"
+
+
+def test_probe(script, run, shards, tmp_path):
+    found = evaluated(script, run, tmp_path, "--shards", shards, "--task", "probe")
+    assert found["train"] == [f"{shards}:train"]
+    assert set(found["results"]) == {"imu", "pose2d"}
+    for values in found["results"].values():
+        assert values["linear/accuracy"] > values["chance/accuracy"]
+        assert values["pool"] > values["n"] == 108
+
+
+def test_localize(script, run, shards, tmp_path):
+    found = evaluated(
+        script, run, tmp_path, "--shards", f"{shards}:train", f"{shards}:val", "--task", "localize", "--people", 2
+    )
+    results = found["results"]
+    assert results["part, late"]["n"] == 3 * results["part, late"]["scenes"]
+    assert results["part, late"]["chance/accuracy"] == pytest.approx(1 / 3)
+    assert {"part, local", "person of drawn scenes, pooled", "person of drawn scenes, late+local"} <= set(results)
+    assert results["person of drawn scenes, late"]["pool"] == 2
+
+
+def test_sync_of_pieces(script, run, shards, tmp_path):
+    words = ("--shards", shards, "--task", "sync", "--piece", 2, "--range", 0.6, "--draws", 1)
+    found = evaluated(script, run, tmp_path, *words)
+    assert found["left_out"] == {}
+    assert set(found["results"]) == {
+        "tokens, five phases",
+        "tokens, grid of 0.2 s",
+        "windows, top-5 votes",
+        "classical",
+        "tokens and classical",
+    }
+    for values in found["results"].values():
+        assert values["n"] == 36
+        assert values["MAE"] <= 0.7 + 0.6
+    assert found["results"]["classical"]["MAE"] < found["results"]["classical"]["zero/MAE"]
+
+
+def test_two_recordings(script, run, shards, tmp_path, capsys):
+    """A sensor recording and itself, shifted by hand; and with the pose."""
+    key = next(open_folder(str(shards))["val"].entries())["key"]
+    sides = ("--a", f"{shards}:{key}:imu", "--b", f"{shards}:{key}:imu")
+    found = evaluated(script, run, tmp_path, "--task", "sync", *sides, "--shift", 0.53)
+    assert found["sync"]["offset_s"] == pytest.approx(0.53, abs=0.1)
+    assert found["sync"]["decided"]
+    assert (tmp_path / "sync.png").read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert "offset      +0.5" in printed
+    assert "confidence" in printed
+    sides = ("--a", f"{shards}:{key}:imu", "--b", f"{shards}:{key}:pose2d", "--min-margin", 9, "--max-offset", 1)
+    found = evaluated(script, run, tmp_path, "--task", "sync", *sides)
+    assert not found["sync"]["decided"]
+    assert abs(found["sync"]["offset_s"]) <= 1.1
+    assert "UNDECIDED" in capsys.readouterr().out
+
+
+def test_a_checkpoint_is_found_by_its_own_folder_too(script, run, shards, tmp_path):
+    words = ("--shards", shards, "--task", "zeroshot", "--pool", 8)
+    by_run = evaluated(script, run, tmp_path, *words)
+    checkpoint = run / "checkpoints" / "step_00000004"
+    assert evaluated(script, checkpoint, tmp_path, *words) == by_run | {"checkpoint": str(checkpoint)}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--task", "sync", "--shards", "nowhere"], "nowhere does not exist"),
+        (["--task", "sync", "--shards", "SHARDS:holdout"], "has no split 'holdout'; it has"),
+        (
+            ["--task", "sync", "--shards", "SHARDS", "--pair", "imu:video"],
+            "has no stream 'video' in time; it has imu, pose2d",
+        ),
+        (["--task", "sync", "--shards", "SHARDS", "--piece", "9"], "no sample gives a piece (36 samples of"),
+        (["--task", "sync", "--shards", "SHARDS", "--piece", "1", "--range", "2"], "the range must be shorter"),
+        (["--task", "probe", "--shards", "SHARDS", "--label", "mood"], "no window has the label 'mood'"),
+        (["--task", "localize", "--shards", "SHARDS", "--people", "3"], "are of 1 people: no scene of 3"),
+        (["--task", "zeroshot", "--shards", "SHARDS", "--prompts", "none.yaml"], "no prompt file at none.yaml"),
+        (["--task", "sync", "--a", "SHARDS:x", "--b", "SHARDS:x:imu"], "write DIR:KEY:STREAM"),
+        (
+            ["--task", "sync", "--a", "SHARDS:nobody:imu", "--b", "SHARDS:nobody:imu"],
+            "neither a sample nor a recording 'nobody'",
+        ),
+        (["--task", "sync", "--a", "SHARDS:x:video", "--b", "SHARDS:x:imu"], "reads no video; it reads imu, pose2d"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_said_without_a_traceback(script, run, shards, tmp_path, capsys, words, told):
+    words = [word.replace("SHARDS", str(shards)) for word in words]
+    assert script.main(["--checkpoint", str(run), "--out", str(tmp_path / "out"), *words]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert told in printed.err
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_a_run_that_is_none(script, tmp_path, capsys):
+    for path, told in ((tmp_path / "none", "does not exist"), (tmp_path, "holds no whole checkpoint")):
+        assert (
+            script.main(["--checkpoint", str(path), "--task", "sync", "--shards", "x", "--out", str(tmp_path / "o")])
+            == 1
+        )
+        assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["--task", "sync"], ["--task", "sync", "--a", "x"], ["--task", "probe", "--a", "x", "--b", "y"]]
+)
+def test_words_that_do_not_go_together(script, words):
+    with pytest.raises(SystemExit) as refused:
+        script.main(["--checkpoint", "x", "--out", "y", *words])
+    assert refused.value.code == 2
