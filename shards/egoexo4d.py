@@ -2,7 +2,7 @@
 
     python -m shards.egoexo4d --source DIR --out DIR [--split official|take-random] [--cameras best_exo|all|none|cam01,cam02]
         [--units right,left] [--imu-hz 200] [--side 448] [--min-views 2] [--texts label,atomic,commentary,keystep]
-        [--commentary plain|prefixed|both] [--first-annotator] [--wearer C] [--limit N] [--workers N] [--resume]
+        [--commentary plain|prefixed|both] [--first-annotator] [--wearer C] [--others] [--limit N] [--workers N] [--resume]
 
 The source is the folder that the publisher's downloader wrote (`egoexo -o DIR`). Needed are the parts metadata and
 annotations; take_vrs_noimagestream and captures give the IMU, downscaled_takes/448 (else takes) the video,
@@ -364,6 +364,7 @@ def main() -> None:
     p.add_argument("--commentary", choices=("plain", "prefixed", "both"), default="plain", help="AURA-MFM: prefixed")
     p.add_argument("--first-annotator", action="store_true", help="texts of the first annotator alone, as AURA-MFM")
     p.add_argument("--wearer", default="C", help="what descriptions call the wearer, such as 'the person' (C)")
+    p.add_argument("--others", action="store_true", help="also descriptions of what others than the wearer do")
     args = p.parse_args()
     if args.source is None:
         p.error("--source: give the folder that the downloader wrote; see https://docs.ego-exo4d-data.org")
@@ -380,7 +381,7 @@ def main() -> None:
             args.imu_hz,
             args.side,
             args.min_views,
-            Wanted(texts, args.commentary, args.first_annotator, args.wearer),
+            Wanted(texts, args.commentary, args.first_annotator, args.wearer, args.others),
         )
         run(
             args.source,

@@ -36,7 +36,8 @@ def card(takes: Sequence[Take], split: str, texts: Wanted) -> str:
     if texts.kinds:
         who = "the first annotator or expert of a take" if texts.first else "all annotators and experts"
         lines.append(
-            f"Texts ({', '.join(texts.kinds)}) of {who}. Atomic descriptions hold at a point in time; comments"
+            f"Texts ({', '.join(texts.kinds)}) of {who}. Atomic descriptions, of what"
+            f" {'anybody' if texts.others else 'the wearer'} does, hold at a point in time; comments"
             f" ({texts.commentary}) over the {COMMENT_S:g} s before the expert paused; steps from start to end, their name"
             f" as a label, their description as a description. The wearer is called {texts.wearer!r}."
         )

@@ -27,12 +27,14 @@ class Wanted:
     commentary   comments as they are, with AURA-MFM's prefix of task and time, or both
     first        of each take's annotators and experts the first alone, as AURA-MFM; else all
     wearer       what atomic descriptions say for the wearer, "C" as published
+    others       also atomic descriptions of what somebody else does; else of the wearer alone, whose headset measures
     """
 
     kinds: tuple[str, ...] = KINDS
     commentary: Literal["plain", "prefixed", "both"] = "plain"
     first: bool = False
     wearer: str = "C"
+    others: bool = False
 
 
 @dataclass
@@ -106,6 +108,10 @@ def _atomic(take: Take, annotations: list, said: _Said, wanted: Wanted) -> None:
     for annotation in _chosen(accepted, "descriptions", said, wanted):
         for entry in annotation.get("descriptions") or []:
             text = entry.get("text")
+            who = str(entry.get("subject") or entry.get("narration_subject") or "C").strip()
+            if who != "C" and not wanted.others:
+                said.left_out["atomic descriptions of what somebody else does"] += 1
+                continue
             if wanted.wearer != "C" and isinstance(text, str):
                 text = WEARER.sub(lambda _: wanted.wearer, text)
             said.add(take, text, entry.get("timestamp"), entry.get("timestamp"), "description")
@@ -119,9 +125,10 @@ def _commentary(take: Take, annotations: list, said: _Said, wanted: Wanted) -> N
                 continue
             text, at = str(entry.get("text") or "").strip(), entry.get("video_time")
             start = at - COMMENT_S if isinstance(at, int | float) else None
-            if wanted.commentary != "prefixed" or not text:
+            can_tell = bool(text) and start is not None
+            if wanted.commentary != "prefixed" or not can_tell:  # what cannot be told is counted there
                 said.add(take, text, start, at, "commentary")
-            if wanted.commentary != "plain" and text and isinstance(at, int | float):
+            if wanted.commentary != "plain" and can_tell:
                 task = annotation.get("task_name") or take.task
                 said.add(take, PREFIX.format(task=task, at=at) + text, start, at, "commentary")
 

@@ -236,7 +236,7 @@ def test_texts_of_all_annotators_are_at_their_times(shards: Path, truth: tuple[P
         take = truth[1].takes[name]
         expected = set()
         for text in truth[1].texts:
-            if text.take == name and text.usable:
+            if text.take == name and text.usable and text.subject in ("", "C"):
                 span = (text.time_s,) * 2 if text.kind == "description" else (max(text.time_s - 5, 0), text.time_s)
                 expected.add((text.kind, text.written.strip(), *span))
         for step in (s for s in truth[1].keysteps if s.take == name):
@@ -257,6 +257,9 @@ def test_texts_of_all_annotators_are_at_their_times(shards: Path, truth: tuple[P
         assert whole == sorted((*key, round(a, 4), round(b, 4)) for *key, a, b in expected)
     lost = dropped(shards)
     assert lost["atomic descriptions of a rejected annotation"]["count"] == 1
+    assert lost["atomic descriptions of what somebody else does"]["count"] == sum(
+        text.usable and text.subject not in ("", "C") for text in truth[1].texts
+    )
     assert lost["comments whose speech was not understood (error)"]["count"] == 2
     assert lost["description text whose time is not in the take"]["count"] == 1
 
@@ -299,7 +302,7 @@ def test_two_workers_give_the_same_bytes(shards: Path, truth: tuple[Path, Truth]
 
 
 def test_all_cameras_one_unit_and_other_wordings(truth: tuple[Path, Truth], tmp_path: Path) -> None:
-    texts = Wanted(("atomic", "commentary"), "both", first=True, wearer="the person")
+    texts = Wanted(("atomic", "commentary"), "both", first=True, wearer="the person", others=True)
     settings = Settings(cameras=("all",), units=("left",), imu_hz=50, min_views=3, texts=texts)
     egoexo4d.run(truth[0], tmp_path / "out", settings=settings, split="take-random")
     found = samples(tmp_path / "out")

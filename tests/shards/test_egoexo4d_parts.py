@@ -242,6 +242,8 @@ def test_texts_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
         {"text": "x", "timestamp": -1.0},
         {"text": "x", "timestamp": float("nan")},
         {"text": "x", "timestamp": 31.0},
+        {"text": "The man X waves.", "timestamp": 3.0, "subject": "The man X"},
+        {"text": "The man Y waves.", "timestamp": 4.0, "narration_subject": "The man Y"},
     ]
     said = [
         {"rejected": "0", "descriptions": rows},
@@ -256,8 +258,17 @@ def test_texts_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
         "atomic descriptions of a rejected annotation": 2,
         "description text whose time is not in the take": 4,
         "description text without words": 1,
+        "atomic descriptions of what somebody else does": 2,
         "texts that are there twice at one time": 1,
     }
+    (take,), _ = with_texts([TAKE], tmp_path, Wanted(("atomic",), others=True))
+    assert [t["text"] for t in take.texts][1:] == ["The man X waves.", "The man Y waves."]
+    comments = [{"text": " Good.", "video_time": 9.0}, {"text": "When?", "video_time": None}]
+    annotate(tmp_path, "expert_commentary_train.json", {"annotations": {"u1": [{"commentary_data": comments}]}})
+    for how, count in (("plain", 1), ("prefixed", 1), ("both", 2)):
+        (take,), _ = with_texts([TAKE], tmp_path, Wanted(("commentary",), how))
+        assert [(t["start_s"], t["end_s"]) for t in take.texts] == [(4.0, 9.0)] * count
+        assert [(n.reason, n.count) for n in take.notes] == [("commentary text whose time is not in the take", 1)]
     (take,), _ = with_texts([TAKE], tmp_path, Wanted(("label",)))
     assert [(t["text"], t["start_s"], t["end_s"]) for t in take.texts] == [("Dance", 0, 30), ("Waltz", 0, 30)]
 
