@@ -32,7 +32,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 from datasets import ClassLabel, IterableDataset, load_dataset
-from datasets.exceptions import DatasetsError
 from huggingface_hub import HfApi
 
 from aura.data.sample import Sample
@@ -81,7 +80,7 @@ def opened(source: Source) -> dict[str, IterableDataset]:
             data_files=list(source.files) or None,
             streaming=True,
         )
-    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
+    except Exception as error:  # beside its own those of its HTTP library, which are of another kind in each version
         raise ShardError(f"{source.path}: datasets cannot read it: {error}") from error
     return {str(split): stream for split, stream in found.items()}
 
@@ -304,7 +303,7 @@ def commit(source: str, revision: str | None) -> str:
     """The commit of a data set of the Hub that a revision, or its newest state, is. ShardError where there is none."""
     try:
         found = HfApi().dataset_info(source, revision=revision).sha
-    except (OSError, ValueError) as error:
+    except Exception as error:  # as above: without a network, an error of the HTTP library
         raise ShardError(
             f"{source} is neither a folder nor a data set of the Hub that can be reached (--source OWNER/NAME, --revision;"
             f" `hf auth login` for what is not public): {error}"

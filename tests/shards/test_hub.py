@@ -196,6 +196,21 @@ def test_data_sets_that_are_not_what_the_yaml_says(tmp_path: Path, columns: dict
         hub.run(str(tmp_path / "data"), tmp_path / "out", config=table_of(ACC, **{"rate_hz": 50, **changes}))
 
 
+def test_a_hub_that_cannot_be_reached_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ConnectError(Exception):
+        """What the client's HTTP library raises: no OSError."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectError("Name or service not known")
+
+    monkeypatch.setattr(hub.HfApi, "dataset_info", refuse)
+    with pytest.raises(ShardError, match=r"o/n is neither a folder nor.*Name or service not known"):
+        hub.commit("o/n", None)
+    monkeypatch.setattr(hub, "load_dataset", refuse)
+    with pytest.raises(ShardError, match="o/n: datasets cannot read it: Name or service not known"):
+        hub.opened(hub.Source("o/n", revision="reached by no other test"))
+
+
 def test_sources_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ShardError, match="empty: datasets cannot read it"):
