@@ -31,7 +31,7 @@ from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files
 from shards.berkeley_mhad_texts import ACTIONS
-from shards.common import convert, how_of, parser
+from shards.common import convert, how_of, numbers_of, parser
 from shards.signals import even_times, on_grid
 from shards.wordings import spoken
 
@@ -255,10 +255,7 @@ def main() -> None:
     args = p.parse_args()
     if args.source is None:
         p.error(f"--source: give the archive or folder of the accelerometers of Berkeley MHAD; they are at {PAGE}")
-    try:
-        val = tuple(int(s) for s in args.val_subjects.split(",") if s)
-    except ValueError:
-        p.error(f"--val-subjects {args.val_subjects!r}: give numbers such as 6,7")
+    val = numbers_of(p, "--val-subjects", args.val_subjects)
     try:
         run(args.source, args.out, val_subjects=val, limit=args.limit, **how_of(args))
     except (ShardError, OSError) as error:

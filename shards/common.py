@@ -171,6 +171,14 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
+def numbers_of(p: argparse.ArgumentParser, option: str, text: str) -> tuple[int, ...]:
+    """The numbers of an option such as `--val-subjects 3,7`; ends the command where it has something else."""
+    try:
+        return tuple(int(word) for word in text.split(",") if word.strip())
+    except ValueError:
+        p.error(f"{option} {text!r}: give numbers such as 3,7")
+
+
 def how_of(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of `convert` that the options of `parser` give."""
     workers = args.workers if args.workers is not None else 0 if args.engine == "ray" else 1

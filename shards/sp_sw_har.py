@@ -34,7 +34,7 @@ from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files
 from shards.columns import Layout, open_source, read_columns
-from shards.common import convert, how_of, parser
+from shards.common import convert, how_of, numbers_of, parser
 from shards.signals import Settings, Stretch, even_times, on_grid, runs, samples
 from shards.sp_sw_har_texts import ACTIVITIES, TURNS
 from shards.wordings import spoken
@@ -263,10 +263,7 @@ def main() -> None:
     args = p.parse_args()
     if args.source is None:
         p.error(f"--source: give the archive or folder of SP-SW-HAR; it is at {PAGE}")
-    try:
-        val = tuple(int(s) for s in args.val_subjects.split(",") if s)
-    except ValueError:
-        p.error(f"--val-subjects {args.val_subjects!r}: give numbers such as 1,3")
+    val = numbers_of(p, "--val-subjects", args.val_subjects)
     try:
         run(args.source, args.out, whole=args.whole, val_subjects=val, limit=args.limit, **how_of(args))
     except (ShardError, OSError) as error:

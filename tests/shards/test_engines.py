@@ -14,7 +14,7 @@ import pytest
 
 from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
-from shards.common import convert, how_of, parser
+from shards.common import convert, how_of, numbers_of, parser
 from shards.engines import start
 from tests.shards.reading import contents
 from tests.shards.slow_converter import RECORDINGS, run
@@ -123,3 +123,7 @@ def test_options_of_the_command() -> None:
     assert how_of(p.parse_args([*base, "--engine", "ray"])) == {"workers": 0, "engine": "ray", "resume": False}
     given = p.parse_args([*base, "--engine", "ray", "--workers", "3", "--resume"])
     assert how_of(given) == {"workers": 3, "engine": "ray", "resume": True}
+    assert numbers_of(p, "--val-subjects", "3, 7,") == (3, 7)
+    assert numbers_of(p, "--val-subjects", "") == ()
+    with pytest.raises(SystemExit):
+        numbers_of(p, "--val-subjects", "3,x")
