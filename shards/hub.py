@@ -277,9 +277,11 @@ def run(
         raise ShardError(f"{', '.join(unused)}: the rows of a data set have no such key; leave it out of the YAML")
     files = table.files if "files" in table.model_fields_set else ()
     local = Path(source).exists()
+    if local and revision is not None:
+        raise ShardError(f"{source} is a folder, which has no revisions: leave --revision out")
     if not local:
         revision = commit(source, revision)
-    asked = Source(source, subset, None if local else revision, files)
+    asked = Source(source, subset, revision, files)
     recordings = plan(asked, table, split)
     own = all(isinstance(r.to, str) for r in recordings)
     at = "" if local else f", huggingface.co/datasets/{source} at {revision}"

@@ -265,8 +265,9 @@ def test_texts_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
     assert [t["text"] for t in take.texts][1:] == ["The man X waves.", "The man Y waves."]
     comments = [{"text": " Good.", "video_time": 9.0}, {"text": "When?", "video_time": None}]
     annotate(tmp_path, "expert_commentary_train.json", {"annotations": {"u1": [{"commentary_data": comments}]}})
-    for how, count in (("plain", 1), ("prefixed", 1), ("both", 2)):
-        (take,), _ = with_texts([TAKE], tmp_path, Wanted(("commentary",), how))
+    said_how = [(Wanted(("commentary",), "plain"), 1), (Wanted(("commentary",), "prefixed"), 1)]
+    for wanted, count in [*said_how, (Wanted(("commentary",), "both"), 2)]:
+        (take,), _ = with_texts([TAKE], tmp_path, wanted)
         assert [(t["start_s"], t["end_s"]) for t in take.texts] == [(4.0, 9.0)] * count
         assert [(n.reason, n.count) for n in take.notes] == [("commentary text whose time is not in the take", 1)]
     (take,), _ = with_texts([TAKE], tmp_path, Wanted(("label",)))

@@ -218,6 +218,8 @@ def test_sources_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="nobody/nothing is neither a folder nor a data set of the Hub"):
         hub.run("nobody/nothing", tmp_path / "out", config=table_of(ACC, rate_hz=50))
     Dataset.from_dict(rows_of(signals(100, 0))).to_parquet(tmp_path / "data" / "train.parquet")
+    with pytest.raises(ShardError, match="data is a folder, which has no revisions"):
+        hub.run(str(tmp_path / "data"), tmp_path / "out", config=table_of(ACC, rate_hz=50), revision="main")
     with pytest.raises(ShardError, match="no split 'test': give one of train"):
         hub.run(str(tmp_path / "data"), tmp_path / "out", config=table_of(ACC, rate_hz=50), split="test")
 
