@@ -33,20 +33,22 @@ class SourceFile:
     span: tuple[int, int] | None = None
 
     def read(self) -> bytes:
-        """The file's bytes. ValueError where its archive is damaged."""
+        """The file's bytes. ValueError where its archive is damaged; its words are the same wherever the archive lies."""
         if self.member:
             try:
                 with zipfile.ZipFile(self.path) as archive:
                     return archive.read(self.member)
-            except (zipfile.BadZipFile, EOFError) as error:
-                raise ValueError(f"{self.path}: {self.member} cannot be read, download it again: {error}") from error
+            except DAMAGED as error:
+                raise ValueError(
+                    f"{self.path.name}: {self.member} cannot be read, download it again: {error}"
+                ) from error
         if self.span is None:
             return self.path.read_bytes()
         with open(self.path, "rb") as archive:
             archive.seek(self.span[0])
             data = archive.read(self.span[1])
         if len(data) != self.span[1]:
-            raise ValueError(f"{self.path}: ends inside {self.name}, download it again")
+            raise ValueError(f"{self.path.name}: ends inside {self.name}, download it again")
         return data
 
 

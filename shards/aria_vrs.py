@@ -45,7 +45,8 @@ def read_imu(path: Path, labels: Sequence[str]) -> dict[str, UnitData]:
                 if stream is not None and provider.get_num_data(stream):
                     found[label] = _unit(provider, stream)
     except Exception as error:  # its C++ library raises many kinds
-        raise ValueError(f"{path.name} cannot be read, download it again: {error}") from error
+        why = str(error).replace(str(path), path.name)  # messages are part of the shards, paths differ by machine
+        raise ValueError(f"{path.name} cannot be read, download it again: {why}") from error
     return found
 
 

@@ -77,7 +77,7 @@ def look(path: Path) -> VideoFile:
             plain = context.name == "h264" and context.pix_fmt == "yuv420p"
             width, height = context.width, context.height
     except av.FFmpegError as error:
-        raise ValueError(f"{path.name} cannot be read, it is truncated or damaged: {error}") from error
+        raise ValueError(f"{path.name} cannot be read, it is truncated or damaged: {_why(error)}") from error
     steps = np.diff(np.sort(times))
     rate = float((len(times) - 1) / times.max()) if len(times) > 1 and times.max() > 0 else 0.0
     even = bool(rate and np.abs(steps * rate - 1).max() < JITTER)
@@ -87,6 +87,11 @@ def look(path: Path) -> VideoFile:
     closed = bool(keys[0]) and bool((np.repeat(first, np.diff(at, append=len(keys))) <= times).all())
     dense = bool(np.diff(first, append=times.max()).max() <= KEY_S) if closed else False
     return VideoFile(path, width, height, rate, times, keys, plain and even and closed and dense)
+
+
+def _why(error: av.FFmpegError) -> str:
+    """What FFmpeg says, without the file's path, which is another on each machine: messages are part of the shards."""
+    return error.strerror or type(error).__name__
 
 
 def clips(
@@ -210,4 +215,4 @@ def _frames(file: VideoFile) -> Iterator[tuple[float, av.VideoFrame]]:
                 zero = frame.pts if zero is None else zero
                 yield float((frame.pts - zero) * Fraction(stream.time_base or 1)), frame
     except av.FFmpegError as error:
-        raise ValueError(f"{file.path.name} cannot be decoded, it is truncated or damaged: {error}") from error
+        raise ValueError(f"{file.path.name} cannot be decoded, it is truncated or damaged: {_why(error)}") from error

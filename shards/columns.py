@@ -51,7 +51,7 @@ def open_source(file: SourceFile) -> Iterator[BinaryIO]:
         with zipfile.ZipFile(file.path) as archive, archive.open(file.member) as stream:
             yield cast(BinaryIO, stream)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ShardError(f"{file.path}: {file.member} cannot be read, download it again: {error}") from error
+        raise ShardError(f"{file.path.name}: {file.member} cannot be read, download it again: {error}") from error
 
 
 def read_columns(

@@ -288,3 +288,16 @@ def test_zips_of_one_name_inside_of_zips_stay_apart(tmp_path: Path) -> None:
     assert {file.name: file.read() for file in found} == {
         f"{outer}_{folder}.bvh": f"{outer} {folder}".encode() for outer in ("one", "two") for folder in ("a", "b")
     }
+
+
+def test_damage_inside_of_a_zip_is_named_without_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("d/0.bvh", np.random.default_rng(0).integers(0, 99, 3000).astype(str).tobytes())
+    whole = path.read_bytes()
+    (file,) = files(path, (".bvh",), tmp_path)
+    for at in range(45, 400, 20):
+        path.write_bytes(whole[:at] + bytes(255 - byte for byte in whole[at : at + 8]) + whole[at + 8 :])
+        with pytest.raises(ValueError, match=r"data\.zip: d/0\.bvh cannot be read, download it again") as found:
+            file.read()
+        assert str(tmp_path) not in str(found.value)
