@@ -47,7 +47,9 @@ def card_text(body: str, manifest: dict, rows: list[dict]) -> str:
     lines += [note, "## Dropped", ""]
     if manifest["dropped"]:
         lines += ["| reason | count | seconds |", "|---|---|---|"]
-        lines += [f"| {reason} | {d['count']} | {d['seconds']:g} |" for reason, d in manifest["dropped"].items()]
+        for reason, d in manifest["dropped"].items():  # reasons quote messages of libraries, of several lines at times
+            cell = " ".join(reason.split()).replace("|", "\\|")
+            lines.append(f"| {cell} | {d['count']} | {d['seconds']:g} |")
     else:
         lines.append("Nothing was dropped.")
     converter = manifest["converter"]

@@ -225,11 +225,17 @@ def test_full_disk_is_a_clear_error_and_leaves_no_manifest(tmp_path, monkeypatch
 
 def test_dropped_is_counted(tmp_path):
     def items(recording):
-        return [*samples_of(recording), Dropped("gap of more than 1 s", 2.5), Dropped("gap of more than 1 s", 1.5, 3)]
+        gaps = [Dropped("gap of more than 1 s", 2.5), Dropped("gap of more than 1 s", 1.5, 3)]
+        return [*samples_of(recording), *gaps, Dropped("a|b:\n  of two lines")]
 
     manifest = convert("test", ["r00", "r01"], items, tmp_path / "out")
-    assert manifest["dropped"] == {"gap of more than 1 s": {"count": 8, "seconds": 8.0}}
-    assert "| gap of more than 1 s | 8 | 8 |" in (tmp_path / "out" / "README.md").read_text()
+    assert manifest["dropped"] == {
+        "a|b:\n  of two lines": {"count": 2, "seconds": 0.0},
+        "gap of more than 1 s": {"count": 8, "seconds": 8.0},
+    }
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| gap of more than 1 s | 8 | 8 |" in card
+    assert "| a\\|b: of two lines | 2 | 0 |" in card
 
 
 def test_stock_webdataset_reads_the_same_samples(converted):
