@@ -147,8 +147,8 @@ def samples_of(recording: Recording) -> Iterator[tuple[str, Sample] | Dropped]:
         films: dict[str, Film] = {}
         for suffix, (_, _, number, matrix) in CAMERAS.items():
             if number in recording.video:
-                path = on_disk(recording.video[number], Path(folder))
                 try:
+                    path = on_disk(recording.video[number], Path(folder))
                     frames = look(path).frames
                     if frames != len(times):
                         raise ValueError(f"{path.name} has {frames} frames for {len(times)} times: nothing says which")

@@ -155,8 +155,8 @@ def samples_of(
         films = {}
         for number, file in sorted(recording.video.items()):
             inner = cameras[number].pinhole.intrinsics() if cameras and number in cameras else {}
-            path = on_disk(file, Path(folder))
             try:
+                path = on_disk(file, Path(folder))
                 found = look(path)
             except ValueError as error:
                 yield Dropped(f"{recording.id}: video left out: {error}")

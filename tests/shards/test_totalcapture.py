@@ -1,6 +1,7 @@
 """TotalCapture: a tree in the published layout, made here, against its shards."""
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -144,10 +145,15 @@ def test_videos_calibration_and_choice_of_cameras(source: tuple[Path, made.Truth
     (root / "S1" / "TC_S1_walking1_cam4.mp4").write_bytes(encode_h264(pictures[::2], 30.0))
     (root / "S1" / "TC_S1_walking1_cam5.mp4").write_bytes(mp4)
     (root / "S1" / "TC_S1_walking1_cam6.mp4").write_bytes(encode_h264(pictures[:120], 60.0))
-    totalcapture.run(root, tmp_path / "out", cameras="1,3,4,6")
+    with zipfile.ZipFile(root / "cam7.zip", "w") as archive:
+        archive.writestr("S1/TC_S1_walking1_cam7.mp4", mp4)
+    damaged = bytearray((root / "cam7.zip").read_bytes())
+    damaged[len(damaged) // 2] ^= 255
+    (root / "cam7.zip").write_bytes(damaged)
+    totalcapture.run(root, tmp_path / "out", cameras="1,3,4,6,7")
     ((_, sample),) = samples_in(tmp_path / "out").values()
     assert [name for name in sample.streams if name != "imu"] == [
-        "mocap", "pose2d", "pose2d_cam3", "pose2d_cam4", "pose2d_cam6", "video", "video_cam6",
+        "mocap", "pose2d", "pose2d_cam3", "pose2d_cam4", "pose2d_cam6", "pose2d_cam7", "video", "video_cam6",
     ]  # fmt: skip
     entry, video = sample.streams["video"], sample.arrays["video"]
     assert isinstance(video, bytes)
@@ -156,6 +162,7 @@ def test_videos_calibration_and_choice_of_cameras(source: tuple[Path, made.Truth
     np.testing.assert_allclose(shown, grey[::6], atol=6)
     reasons = dropped(tmp_path / "out")
     assert any("video left out: TC_S1_walking1_cam3.mp4" in reason for reason in reasons)
+    assert any("video left out: cam7.zip: S1/TC_S1_walking1_cam7.mp4 cannot be read" in reason for reason in reasons)
     assert any("TC_S1_walking1_cam4.mp4 has 30 frames a second, not 60" in reason for reason in reasons)
     assert any("TC_S1_walking1_cam6.mp4 has 120 frames for 240 rows" in reason for reason in reasons)
     assert reasons["video_cam6: its file ends, or is damaged, within a sample"]["seconds"] == 2.0
