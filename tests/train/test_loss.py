@@ -24,7 +24,9 @@ def test_an_embedding_in_several_pairs_is_gathered_once(monkeypatch):
 
 def test_text_that_is_joined_is_text_too():
     """Rows of one text are no negatives of each other, where text stands in a sum as well."""
-    recipe = tiny_recipe(pairs={"imu+text:mocap": 1, "imu:mocap": {"space": "moments"}, "mocap:video": 1})
+    recipe = tiny_recipe(
+        pairs={"imu+text:mocap": 1, "imu:mocap": {"space": "moments"}, "mocap:video": 1, "imu:pose2d": 1}
+    )
     batch = random_batch(missing=False)
     batch.texts = ["the same"] * len(batch)
     _, stats = compute_loss(tiny_model(recipe)(batch), batch, recipe.objective)
