@@ -39,6 +39,7 @@ def convert(
     workers: int = 1,
     engine: str = "local",
     resume: bool = False,
+    skip_failed: bool = False,
     card: str = "",
     arguments: dict | None = None,
     version: str = "1",
@@ -57,8 +58,9 @@ def convert(
     per_part      recordings that are written to disk together, by one worker. Each part is flushed to disk four times,
                   some 0.1 s: more than one where recordings are many and small; a constant of the converter
 
-    The bytes of the folder are the same with any engine and number of workers. Raises ShardError, naming the recording,
-    where one fails: finished recordings stay in OUT/.parts, and `resume` goes on from them.
+    The bytes of the folder are the same with any engine and number of workers. Where recordings fail, the others are
+    converted all the same; then ShardError names those. Finished recordings stay in OUT/.parts, and `resume` goes on from
+    them; with `skip_failed` those that fail are left out, and the card says why. A full disk ends all at once.
     """
     out = Path(out)
     # As JSON gives them back, so that a resumed conversion has the same ones: lists, not tuples.
@@ -77,8 +79,12 @@ def convert(
         wanted = [_part_id(part) for part in parts]
         with start(engine, workers) as run:
             with tqdm(total=len(ids), initial=done, desc=name, unit="recording") as bar:
-                for place, _ in run(partial(_convert_part, samples_of, folder), todo):
+                faults = []
+                for place, fault in run(partial(_convert_part, samples_of, folder, skip_failed), todo):
+                    faults += [fault] if fault else []
                     bar.update(len(todo[place]))
+            if faults:
+                raise _failed(sorted(faults), len(ids))
             _drop_strangers(folder, wanted)
             manifest = assemble(out, job, card=card, shard_bytes=shard_bytes, parallel=partial(_in_order, run))
     finally:
@@ -104,22 +110,41 @@ def _in_order(run: Run, function: Callable[[Any], Any], items: Sequence[Any]) ->
     return [result for _, result in sorted(run(function, items), key=lambda found: found[0])]
 
 
-def _convert_part(samples_of: SamplesOf, folder: Path, part: list) -> None:
+def _convert_part(samples_of: SamplesOf, folder: Path, skip_failed: bool, part: list) -> str:
+    """Writes the part; what is wrong with a recording of it, "" if nothing is. OSError for a disk or file at fault."""
     try:
-        write_part(folder, _part_id(part), (item for recording in part for item in _items(samples_of, recording)))
-    except (OSError, ShardError):
-        raise
-    except Exception as error:  # a sample that breaks the format
-        raise ShardError(f"recording {_part_id(part)!r}: {type(error).__name__}: {error}") from error
-
-
-def _items(samples_of: SamplesOf, recording: Any) -> Iterator[tuple[str, Sample] | Dropped]:
-    try:
-        yield from samples_of(recording)
+        items = (item for recording in part for item in _items(samples_of, recording, skip_failed))
+        write_part(folder, _part_id(part), items)
     except OSError:
         raise  # a full disk or an unreadable file says where itself
+    except ShardError as error:
+        return str(error)
+    except Exception as error:  # a sample that breaks the format
+        return f"recording {_part_id(part)!r}: {type(error).__name__}: {error}"
+    return ""
+
+
+def _items(samples_of: SamplesOf, recording: Any, skip_failed: bool) -> Iterator[tuple[str, Sample] | Dropped]:
+    try:
+        # A recording that is left out leaves no sample behind: all are made before the first is written.
+        yield from list(samples_of(recording)) if skip_failed else samples_of(recording)
+    except OSError:
+        raise
     except Exception as error:
-        raise ShardError(f"recording {recording_id(recording)!r}: {type(error).__name__}: {error}") from error
+        fault = f"recording {recording_id(recording)!r}: {type(error).__name__}: {error}"
+        if not skip_failed:
+            raise ShardError(fault) from error
+        yield Dropped(f"could not be converted: {fault}")
+
+
+def _failed(faults: list[str], count: int) -> ShardError:
+    shown = "\n  ".join(faults[:10]) + (f"\n  and {len(faults) - 10} more" if len(faults) > 10 else "")
+    if count == 1:
+        return ShardError(faults[0])
+    return ShardError(
+        f"{len(faults)} of {count} recordings failed; the others are converted:\n  {shown}\nMend them and go on with --resume,"
+        " or leave them out with --resume --skip-failed"
+    )
 
 
 def _drop_strangers(folder: Path, ids: Sequence[str]) -> None:
@@ -168,6 +193,9 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
         " archives are unpacked) at the same paths, on storage that all share",
     )
     made.add_argument("--resume", action="store_true", help="go on with a conversion that was stopped")
+    made.add_argument(
+        "--skip-failed", action="store_true", help="leave out recordings that cannot be converted; the card says why"
+    )
     return made
 
 
@@ -182,4 +210,4 @@ def numbers_of(p: argparse.ArgumentParser, option: str, text: str) -> tuple[int,
 def how_of(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of `convert` that the options of `parser` give."""
     workers = args.workers if args.workers is not None else 0 if args.engine == "ray" else 1
-    return {"workers": workers, "engine": args.engine, "resume": args.resume}
+    return {"workers": workers, "engine": args.engine, "resume": args.resume, "skip_failed": args.skip_failed}

@@ -119,10 +119,11 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_options_of_the_command() -> None:
     p = parser("x", "x")
     base = ["--out", "o"]
-    assert how_of(p.parse_args(base)) == {"workers": 1, "engine": "local", "resume": False}
-    assert how_of(p.parse_args([*base, "--engine", "ray"])) == {"workers": 0, "engine": "ray", "resume": False}
-    given = p.parse_args([*base, "--engine", "ray", "--workers", "3", "--resume"])
-    assert how_of(given) == {"workers": 3, "engine": "ray", "resume": True}
+    plain = {"workers": 1, "engine": "local", "resume": False, "skip_failed": False}
+    assert how_of(p.parse_args(base)) == plain
+    assert how_of(p.parse_args([*base, "--engine", "ray"])) == plain | {"workers": 0, "engine": "ray"}
+    given = p.parse_args([*base, "--engine", "ray", "--workers", "3", "--resume", "--skip-failed"])
+    assert how_of(given) == {"workers": 3, "engine": "ray", "resume": True, "skip_failed": True}
     assert numbers_of(p, "--val-subjects", "3, 7,") == (3, 7)
     assert numbers_of(p, "--val-subjects", "") == ()
     with pytest.raises(SystemExit):
