@@ -14,9 +14,8 @@ STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 PREEMPTED = 75  # EX_TEMPFAIL: start the same command again to go on
 
 
-def launched() -> bool:
-    """Whether `accelerate launch` or torchrun started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ or any(name.startswith("ACCELERATE_") for name in os.environ)
+# Whether `accelerate launch` or torchrun started this process. As it was at the start: accelerate itself sets such names later.
+LAUNCHED = "TORCHELASTIC_RUN_ID" in os.environ or any(name.startswith("ACCELERATE_") for name in os.environ)
 
 
 def follow_parent() -> None:
@@ -32,7 +31,7 @@ class Signals:
     def __init__(self) -> None:
         self.received = ""
         self.before = {number: signal.signal(number, self._note) for number in STOPPING}
-        if launched():
+        if LAUNCHED:
             follow_parent()
 
     def _note(self, number: int, frame: Any) -> None:
@@ -48,4 +47,4 @@ class Signals:
         """Gives the signals back to the program that called; it is deaf to them on the way out where a launcher, which
         sends SIGTERM to all its processes as soon as it sees one of them end, waits for it."""
         for number, handler in self.before.items():
-            signal.signal(number, signal.SIG_IGN if launched() else handler)
+            signal.signal(number, signal.SIG_IGN if LAUNCHED else handler)
