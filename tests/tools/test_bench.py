@@ -44,7 +44,7 @@ def test_comparisons_name_jobs_and_variants_that_exist(cases, jobs):
 
 
 UNITS = {
-    "read": 128, "workers": 128, "stored": None, "resume": None, "loss": 1, "imu": 4, "video": 1, "sync": 1,
+    "read": 128, "workers": 128, "stored": None, "resume": None, "loss": 1, "imu": 4, "fine": 4, "video": 1, "sync": 1,
     "pamap2-text": None, "pamap2-shards": 2, "bvh-text": 600, "bvh-shards": 1, "csv-shards": 16,
 }  # fmt: skip
 
