@@ -87,7 +87,7 @@ def _plot_retrieval(evals: list[dict[str, Any]], path: Path) -> Path:
     last = evals[-1]
     pairs = retrieval_pairs(last)
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(13, 0.36 * len(pairs) + 2.5), constrained_layout=True, width_ratios=(3, 2)
+        1, 2, figsize=(14, 0.36 * len(pairs) + 2.5), constrained_layout=True, width_ratios=(3, 2)
     )
     values = [last[f"retrieval/{p}/R@1"] for p in pairs]
     chance = [last[f"retrieval/{p}/chance"] for p in pairs]
@@ -100,6 +100,7 @@ def _plot_retrieval(evals: list[dict[str, Any]], path: Path) -> Path:
     left.set_yticklabels(
         [f"{p.replace(':', ' finds ')}  (pool {last[f'retrieval/{p}/pool']:.0f})" for p in pairs], fontsize=8
     )
+    left.set_xticks([x for x in left.get_xticks() if x <= 1])  # beyond are words
     left.invert_yaxis()
     left.legend(fontsize=8, loc="lower right")
     for i, pair in enumerate(pairs):  # the two orders of a pair share a colour
@@ -107,7 +108,7 @@ def _plot_retrieval(evals: list[dict[str, Any]], path: Path) -> Path:
         known = [(m["step"], m[key]) for m in evals if key in m]
         right.plot(*zip(*known), f"C{i // 2 % 10}", ls="-" if i % 2 == 0 else "--", marker="o", ms=3, lw=1, label=pair)
     right.set(title="R@1 over training", xlabel="step", ylim=(0, None))
-    right.legend(fontsize=7)
+    right.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     return _save(figure, path)
 
 
