@@ -94,7 +94,8 @@ one: trained on rom1-3, walking1, walking3, freestyle1, freestyle2, acting1 and 
 freestyle3 and acting3 of all subjects, seen (S1 to S3) and unseen (S4, S5); choose by the label `sequence` to follow it.
 
 Streams: `imu`, `orientation`, `mocap`, `pose2d` (camera 1), `pose2d_cam2` ... (`projected: true`: confidence 1 inside the
-image, whatever is in the way), `video`, `video_cam2` ... at 10 frames a second.
+image, whatever is in the way), `video`, `video_cam2` ... at 10 frames a second. A `camera` tells the pinhole part of a
+calibration: the radial distortion of the pictures is in `calibration.cal` alone.
 
 Not taken over: magnetic field, Vicon's joint orientations, mountings on the bones, foreground masks, BVH copies.
 """
