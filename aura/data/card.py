@@ -39,7 +39,7 @@ def card_text(body: str, manifest: dict, rows: list[dict]) -> str:
     for name, s in splits.items():
         for stream, total in s["streams"].items():
             facts = [
-                f"{k}: {', '.join(total[k])}" for k in ("rates_hz", "placements", "skeletons", "kinds") if k in total
+                f"{k}: {_told(k, total[k])}" for k in ("rates_hz", "placements", "skeletons", "kinds") if k in total
             ]
             hours = f"{total['seconds'] / 3600:.3f}" if "seconds" in total else ""
             lines.append(f"| {name} | {stream} | {total['samples']} | {hours} | {'; '.join(facts)} |")
@@ -55,6 +55,14 @@ def card_text(body: str, manifest: dict, rows: list[dict]) -> str:
     converter = manifest["converter"]
     lines += ["", f"Format `{manifest['format']}`, written by `{converter['name']}` {converter['version']}.", ""]
     return "\n".join(lines)
+
+
+def _told(what: str, values: list[str]) -> str:
+    """The values; of many rates, which were measured a recording at a time, their range."""
+    if what == "rates_hz" and len(values) > 8:
+        numbers = [float(value) for value in values]
+        return f"{min(numbers):g} to {max(numbers):g} ({len(values)} different ones)"
+    return ", ".join(values)
 
 
 def _first_samples(rows: list[dict]) -> list[str]:
