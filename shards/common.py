@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from aura.data.card import reasons
 from aura.data.files import sync_folder
 from aura.data.sample import Sample
 from aura.data.writer import (
@@ -167,8 +168,8 @@ def summary(out: Path, manifest: dict) -> str:
         streams = ", ".join(f"{stream} {total['samples']}" for stream, total in split["streams"].items())
         counts = f"{split['samples']:>9}{split['seconds'] / 3600:>9.3f}{len(split['subjects']):>10}"
         lines.append(f"{name:8}{counts}{len(split['shards']):>8}{megabytes:>10.1f}  {streams}")
-    for reason, dropped in manifest["dropped"].items():
-        lines.append(f"dropped: {reason}: {dropped['count']} ({dropped['seconds']:g} s)")
+    for reason, count, seconds in reasons(manifest["dropped"]):
+        lines.append(f"dropped: {reason}: {count} ({seconds:g} s)")
     return "\n".join(lines)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 
 import yaml
 
@@ -47,14 +48,37 @@ def card_text(body: str, manifest: dict, rows: list[dict]) -> str:
     lines += [note, "## Dropped", ""]
     if manifest["dropped"]:
         lines += ["| reason | count | seconds |", "|---|---|---|"]
-        for reason, d in manifest["dropped"].items():  # reasons quote messages of libraries, of several lines at times
-            cell = " ".join(reason.split()).replace("|", "\\|")
-            lines.append(f"| {cell} | {d['count']} | {d['seconds']:g} |")
+        for reason, count, seconds in reasons(manifest["dropped"]):
+            cell = " ".join(reason.split()).replace(
+                "|", "\\|"
+            )  # they quote messages of libraries, of several lines at times
+            lines.append(f"| {cell} | {count} | {seconds:g} |")
     else:
         lines.append("Nothing was dropped.")
     converter = manifest["converter"]
     lines += ["", f"Format `{manifest['format']}`, written by `{converter['name']}` {converter['version']}.", ""]
     return "\n".join(lines)
+
+
+def reasons(dropped: Mapping[str, Mapping[str, float]]) -> list[tuple[str, int, float]]:
+    """Reason, count and seconds of what was dropped. Reasons that differ in the recording they begin with (`take_3: no
+    IMU`) are one from the fourth on, with the first of the recordings; the manifest has them all."""
+    groups: dict[str, list[str]] = {}
+    for reason in dropped:
+        name, colon, rest = reason.partition(": ")
+        groups.setdefault(rest if colon and re.fullmatch(r"[\w.-]+", name) else reason, []).append(reason)
+    found = []
+    for rest, same in groups.items():
+        if len(same) > 3:
+            named = f"{rest} ({len(same)} recordings: {', '.join(r.partition(': ')[0] for r in same[:3])} ...)"
+            same_ones = [(named, same)]
+        else:
+            same_ones = [(reason, [reason]) for reason in same]
+        for text, members in same_ones:
+            found.append(
+                (text, sum(int(dropped[r]["count"]) for r in members), sum(dropped[r]["seconds"] for r in members))
+            )
+    return found
 
 
 def _told(what: str, values: list[str]) -> str:
