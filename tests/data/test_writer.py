@@ -48,10 +48,10 @@ def test_same_bytes_at_any_number_of_workers_and_after_a_stop(converted, tmp_pat
     with pytest.raises(ShardError, match="another job: arguments"):
         convert("test", RECORDINGS, samples_of, tmp_path / "stop", resume=True, arguments={"x": 2})
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "stop" / PARTS).glob("*.tar")}
-    assert len(before) == 5
+    assert len(before) == 7, "all but the one that failed"
     made = []
     convert("test", RECORDINGS, lambda r: made.append(r) or samples_of(r), tmp_path / "stop", resume=True, **settings)
-    assert made == ["r05", "r06", "r07"]
+    assert made == ["r05"]
     assert hashes(tmp_path / "stop") == hashes(converted)
     with pytest.raises(ShardError, match="finished already"):
         convert("test", RECORDINGS, samples_of, tmp_path / "stop", resume=True, **settings)
