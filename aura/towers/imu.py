@@ -14,7 +14,7 @@ from aura.data.config import ImuInput
 from aura.towers.features import World, imu_channels, imu_features
 from aura.towers.output import TowerOutput
 from aura.towers.stem import MomentBranch, Moments, Pool, Stem, token_mask, token_stride
-from aura.towers.tower import Tower, TransformerSettings
+from aura.towers.tower import TransformerSettings, TransformerTower
 from aura.towers.transformer import Transformer, masked_mean
 
 # More rows than there are placements: names that are added later do not change the shape of a checkpoint.
@@ -34,7 +34,7 @@ class ImuTransformerConfig(TransformerSettings):
     moments: Moments | None = None
 
 
-class ImuTransformer(Tower):
+class ImuTransformer(TransformerTower):
     """One encoder shared by all sensors; a row's embedding pools the tokens of all its sensors and times."""
 
     def __init__(self, config: ImuTransformerConfig, input: ImuInput, seconds: float) -> None:
@@ -75,12 +75,3 @@ class ImuTransformer(Tower):
             each = self.branch(x, mask.flatten(0, 1)).unflatten(0, (b, s))
             moments = masked_mean(each, mask, 1)
         return TowerOutput(pooled, tokens, mask, moments)
-
-    def blocks(self) -> list[nn.Module]:
-        return list(self.transformer.blocks)
-
-    def head(self) -> list[nn.Module | nn.Parameter]:
-        return [m for m in (self.transformer.norm, self.pool) if m is not None]
-
-    def set_checkpointing(self, on: bool) -> None:
-        self.transformer.checkpointing = on

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field
-from torch import nn
 
 from aura.body.skeletons import skeleton
 from aura.data.batch import Stream
@@ -13,7 +12,7 @@ from aura.data.config import MocapInput, Pose2dInput
 from aura.towers.motion_features import MotionFeatures
 from aura.towers.output import TowerOutput
 from aura.towers.stem import MomentBranch, Moments, Pool, Stem, token_mask, token_stride
-from aura.towers.tower import Tower, TransformerSettings
+from aura.towers.tower import TransformerSettings, TransformerTower
 from aura.towers.transformer import Transformer, masked_mean
 
 
@@ -26,7 +25,7 @@ class MotionTransformerConfig(TransformerSettings):
     moments: Moments | None = None
 
 
-class MotionTransformer(Tower):
+class MotionTransformer(TransformerTower):
     """A skeleton by name, from metres (mocap) or pixels (pose2d)."""
 
     def __init__(self, config: MotionTransformerConfig, input: MocapInput | Pose2dInput, seconds: float) -> None:
@@ -52,12 +51,3 @@ class MotionTransformer(Tower):
         if self.branch is not None:
             moments = self.branch(x, mask) * mask[..., None]
         return TowerOutput(pooled, tokens[:, None], mask[:, None], moments)
-
-    def blocks(self) -> list[nn.Module]:
-        return list(self.transformer.blocks)
-
-    def head(self) -> list[nn.Module | nn.Parameter]:
-        return [m for m in (self.transformer.norm, self.pool) if m is not None]
-
-    def set_checkpointing(self, on: bool) -> None:
-        self.transformer.checkpointing = on

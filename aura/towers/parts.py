@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from einops import rearrange
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from aura.body.parts import PARTS, part_joints
 from aura.body.skeletons import skeleton
@@ -16,7 +16,7 @@ from aura.data.config import MocapInput, Pose2dInput
 from aura.towers.motion_features import MotionFeatures
 from aura.towers.output import TowerOutput
 from aura.towers.stem import Pool, Stem, token_mask, token_stride
-from aura.towers.tower import Tower, TransformerSettings
+from aura.towers.tower import TransformerSettings, TransformerTower
 from aura.towers.transformer import Transformer, masked_mean
 
 
@@ -28,7 +28,7 @@ class PartTransformerConfig(TransformerSettings):
     smooth_s: float = Field(default=0.04, ge=0, description="standard deviation of the smoothing over time; 0: none")
 
 
-class PartTransformer(Tower):
+class PartTransformer(TransformerTower):
     """Parts of `aura.body.parts` as MoBind (arXiv 2602.19004) encodes them: the same encoder for the joints of each.
 
     It has no part id: what a part's tokens are compared by is its motion, so that a sensor can be placed by it.
@@ -62,12 +62,3 @@ class PartTransformer(Tower):
         else:
             pooled = self.pool(tokens.flatten(1, 2), mask.flatten(1, 2))
         return TowerOutput(pooled, tokens, mask)
-
-    def blocks(self) -> list[nn.Module]:
-        return list(self.transformer.blocks)
-
-    def head(self) -> list[nn.Module | nn.Parameter]:
-        return [m for m in (self.transformer.norm, self.pool) if m is not None]
-
-    def set_checkpointing(self, on: bool) -> None:
-        self.transformer.checkpointing = on

@@ -12,7 +12,8 @@ from torch import nn
 from aura.data.batch import Stream
 from aura.data.config import Config
 from aura.towers.output import TowerOutput
-from aura.towers.stem import Border
+from aura.towers.stem import Border, Pool
+from aura.towers.transformer import Transformer
 from aura.towers.tuning import Full, Tuning
 
 
@@ -74,3 +75,19 @@ class Tower(nn.Module, ABC):
     def train(self, mode: bool = True) -> Tower:
         """A frozen tower stays in evaluation mode: no dropout, no moving statistics."""
         return super().train(mode and not self.frozen)
+
+
+class TransformerTower(Tower):
+    """A tower of ours: a Transformer over its tokens, then their mean or attention pooling."""
+
+    transformer: Transformer
+    pool: Pool | None
+
+    def blocks(self) -> list[nn.Module]:
+        return list(self.transformer.blocks)
+
+    def head(self) -> list[nn.Module | nn.Parameter]:
+        return [m for m in (self.transformer.norm, self.pool) if m is not None]
+
+    def set_checkpointing(self, on: bool) -> None:
+        self.transformer.checkpointing = on
