@@ -31,6 +31,7 @@ class Embeddings(NamedTuple):
     mask        stream of a fine pair -> (B, S, N) bool: the token is there
     part        stream of a fine pair -> (B, S) int64: body part of each sensor, -1 unknown
     start       stream of a fine pair -> (B,) int64: tokens from the row's start to the stream's token 0
+    reach       stream of a fine pair -> (B,) int64: the latest start that could have been drawn, -1 where none is drawn
     token_s     stream of a fine pair -> (B,) float64: seconds of a token
     present     stream -> (B,) bool
     log_scale   (scales,) float32: logarithm of the inverse temperature of each of `Objective.scales`, inside its bounds
@@ -47,6 +48,7 @@ class Embeddings(NamedTuple):
     mask: dict[str, Tensor]
     part: dict[str, Tensor]
     start: dict[str, Tensor]
+    reach: dict[str, Tensor]
     token_s: dict[str, Tensor]
     present: dict[str, Tensor]
     log_scale: Tensor
@@ -55,7 +57,7 @@ class Embeddings(NamedTuple):
 
 # Fields of `Embeddings` by stream through which gradients flow, and those without.
 LEARNED = ("pooled", "moments", "tokens", "local", "sensors", "error")
-FIXED = ("masked", "mask", "part", "start", "token_s", "present")
+FIXED = ("masked", "mask", "part", "start", "reach", "token_s", "present")
 
 
 class AuraModel(nn.Module):
@@ -121,7 +123,7 @@ class AuraModel(nn.Module):
                     out[field][name] = put(value)
                 out["mask"][name] = put(output.mask)
                 out["part"][name] = parts_of(stream, output.mask.shape[1])
-                out["start"][name] = token_starts(stream, self.token_s[name])
+                out["start"][name], out["reach"][name] = token_starts(stream, self.token_s[name])
                 out["token_s"][name] = torch.full_like(batch.span_s, self.token_s[name], device=output.mask.device)
         log_scale, bias = self.temperature()
         return Embeddings(**out, log_scale=log_scale, bias=bias)
@@ -140,7 +142,7 @@ class AuraModel(nn.Module):
         output, rows = run_tower(self.towers[name], stream, self.precision)
         fine = self.fine[name](output.tokens.float(), output.mask, rows if len(rows) else rows.new_zeros(1))
         tokens, mask, local = (scatter(x, rows, stream.present) for x in (fine.tokens, output.mask, fine.local))
-        return Tokens(tokens, mask, local, parts_of(stream, mask.shape[1]), token_starts(stream, self.token_s[name]))
+        return Tokens(tokens, mask, local, parts_of(stream, mask.shape[1]), *token_starts(stream, self.token_s[name]))
 
 
 def fine_heads(objective: Objective, towers: nn.ModuleDict, embedding: int) -> nn.ModuleDict:
@@ -172,11 +174,12 @@ def parts_of(stream: Stream, count: int) -> Tensor:
     return torch.arange(count, device=stream.present.device).expand(len(stream.present), -1)
 
 
-def token_starts(stream: Stream, token_s: float) -> Tensor:
-    """Tokens (B,) from the row's start to the stream's token 0."""
-    if stream.shift_s is None:
-        return torch.zeros_like(stream.present, dtype=torch.int64)
-    return (stream.shift_s / token_s).round().long()
+def token_starts(stream: Stream, token_s: float) -> tuple[Tensor, Tensor]:
+    """Tokens (B,) from the row's start to the stream's token 0; and the most that could have been drawn, -1 for no draw."""
+    if stream.shift_s is None or stream.reach_s is None:
+        none = torch.zeros_like(stream.present, dtype=torch.int64)
+        return none, none - 1
+    return (stream.shift_s / token_s).round().long(), (stream.reach_s / token_s).round().long()
 
 
 def make_head(projection: str, width: int, embedding: int, stream: str) -> nn.Module:
@@ -252,4 +255,6 @@ def joined(embeddings: Embeddings, name: str, space: str = "pooled") -> tuple[Te
 
 def tokens_of(embeddings: Embeddings, stream: str) -> Tokens:
     """What fine pairs compare of a stream."""
-    return Tokens(*(getattr(embeddings, field)[stream] for field in ("tokens", "mask", "local", "part", "start")))
+    return Tokens(
+        *(getattr(embeddings, field)[stream] for field in ("tokens", "mask", "local", "part", "start", "reach"))
+    )

@@ -10,18 +10,22 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from aura.body.skeletons import SKELETONS, Skeleton
 from aura.data.batch import Batch, Stream
 from aura.data.config import Input
 from aura.data.quaternions import conjugate, multiply, rotate
 
+SLOW_S = 1.0  # span of what is taken for gravity
+
 
 def augment(batch: Batch, inputs: Mapping[str, Input]) -> Batch:
     """The batch with its draws applied and taken out. `inputs` are the recipe's: they name the skeletons.
 
     imu       `rotation` (B, S, 4): a sensor is mounted otherwise, accelerometer, gyroscope and orientation together;
-              `gain` (B, S, 6) after it; `drop` (B, S): sensors that are masked
+              `gain` and `bias` (B, S, 6) after it; `gravity` (B,): rows of which gravity is taken out; `drop` (B, S):
+              sensors that are masked
     mocap     `bone` (B, J): length of the bone to each joint, relative; `offset` (B, J, 3) in metres; then `scale` (B,)
               about the origin and `yaw` (B,) about the vertical, in radians; `drop` (B, J): joints that are masked
     pose2d    `scale` (B,) about the mean of the known points; `offset` (B, J, 3) in pixels, 0 for confidence; `drop`
@@ -31,7 +35,7 @@ def augment(batch: Batch, inputs: Mapping[str, Input]) -> Batch:
         if stream.draws:
             settings = inputs[name]
             if settings.kind == "imu":
-                stream = augment_imu(stream)
+                stream = augment_imu(stream, settings.rate_hz)
             elif settings.kind == "mocap":
                 stream = augment_mocap(stream, SKELETONS[settings.skeleton])
             elif settings.kind == "pose2d":
@@ -40,7 +44,7 @@ def augment(batch: Batch, inputs: Mapping[str, Input]) -> Batch:
     return dataclasses.replace(batch, streams=streams)
 
 
-def augment_imu(stream: Stream) -> Stream:
+def augment_imu(stream: Stream, rate_hz: float) -> Stream:
     """An IMU stream with its draws applied."""
     values, orientation, draws = stream.values, stream.orientation, stream.draws
     if "rotation" in draws:
@@ -52,6 +56,14 @@ def augment_imu(stream: Stream) -> Stream:
     if "gain" in draws:
         values = values * draws["gain"][:, :, None]
     mask, valid = stream.sensor_mask, stream.valid
+    if "bias" in draws:
+        assert stream.channel_mask is not None
+        known = valid[..., None] & stream.channel_mask[:, :, None]
+        values = values + torch.where(known, draws["bias"][:, :, None], 0.0)
+    if "gravity" in draws:
+        moving = values[..., :3] - slow_part(values[..., :3], valid, rate_hz)
+        acceleration = torch.where(draws["gravity"][:, None, None, None], moving, values[..., :3])
+        values = torch.cat([acceleration, values[..., 3:]], dim=-1)
     if "drop" in draws and mask is not None:
         mask = mask & ~draws["drop"]
         valid = valid & mask[..., None]
@@ -59,6 +71,20 @@ def augment_imu(stream: Stream) -> Stream:
         if orientation is not None:
             orientation = torch.where(mask[..., None, None], orientation, 0.0)
     return dataclasses.replace(stream, values=values, orientation=orientation, sensor_mask=mask, valid=valid, draws={})
+
+
+def slow_part(values: Tensor, valid: Tensor, rate_hz: float) -> Tensor:
+    """Mean (B, S, T, 3) of the valid items within half a second, before and after; 0 where there is none.
+
+    What phones take for gravity when they report linear acceleration is such a slow part too.
+    """
+    reach = round(rate_hz * SLOW_S / 2)
+    known = valid[..., None].to(values.dtype)
+    sums = F.pad(torch.where(valid[..., None], values, 0.0), (0, 0, reach + 1, reach)).cumsum(-2)
+    counts = F.pad(known, (0, 0, reach + 1, reach)).cumsum(-2)
+    width = 2 * reach + 1
+    total, count = (c[..., width:, :] - c[..., :-width, :] for c in (sums, counts))
+    return torch.where(valid[..., None], total / count.clamp(min=1), 0.0)
 
 
 def augment_mocap(stream: Stream, skeleton: Skeleton) -> Stream:

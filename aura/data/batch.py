@@ -34,6 +34,7 @@ class Stream:
                    as the second), where that is not 1 / rate_hz: windows that are stretched or warped (`whole`, `warp`)
     shift_s        imu, mocap, pose2d: (B,) float32, seconds from the row's `start_s` to item 0, where windows of a row are cut
                    at places of their own (`data.window.shift_s`)
+    reach_s        imu, mocap, pose2d: (B,) float32, the largest shift_s that could have been drawn for the row
     draws          what the reader drew for the augmentation of each row, applied on the device by `aura.data.augment`
     """
 
@@ -48,6 +49,7 @@ class Stream:
     image_size: Tensor | None = None
     step_s: Tensor | None = None
     shift_s: Tensor | None = None
+    reach_s: Tensor | None = None
     draws: dict[str, Tensor] = field(default_factory=dict)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Stream:

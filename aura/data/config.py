@@ -35,6 +35,14 @@ class ImuAugment(Config):
     gain: float = Field(default=0.0, ge=0, description="relative gain of each channel, uniform in +-gain")
     acc_noise: float = Field(default=0.0, ge=0, description="white noise of the accelerometer, m/s^2")
     gyro_noise: float = Field(default=0.0, ge=0, description="white noise of the gyroscope, rad/s")
+    acc_bias: float = Field(default=0.0, ge=0, description="offset of each axis of the accelerometer, m/s^2")
+    gyro_bias: float = Field(default=0.0, ge=0, description="offset of each axis of the gyroscope, rad/s")
+    drop_gravity: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="probability that gravity (the mean of a second) is taken out of a window, as some devices and data sets do",
+    )
     drop_sensor: float = Field(
         default=0.0, ge=0, lt=1, description="probability that a sensor is dropped; one always stays"
     )

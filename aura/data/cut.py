@@ -80,12 +80,13 @@ def training_cut(window: Window, duration_s: float, key: int) -> Cut:
     return Cut(start, window.seconds, window.seconds, warp=warp, phase=phase)
 
 
-def shifted_cut(window: Window, cut: Cut, duration_s: float, key: int, name: str) -> Cut:
-    """The window of one stream: later than the row's by a random multiple of the step, inside the sample."""
+def shifted_cut(window: Window, cut: Cut, duration_s: float, key: int, name: str) -> tuple[Cut, float]:
+    """The window of one stream, later than the row's by a random multiple of the step, inside the sample; and the largest
+    of the multiples, all of which were as likely."""
     room = min(window.shift_s, duration_s - cut.start_s - cut.span_s)
     steps = max(0, math.floor(room / window.shift_step_s + 1e-6))
     later = window.shift_step_s * int(uniform(key, f"shift {name}") * (steps + 1))
-    return replace(cut, start_s=cut.start_s + later)
+    return replace(cut, start_s=cut.start_s + later), window.shift_step_s * steps
 
 
 def evaluation_cut(window: Window, duration_s: float, number: int) -> Cut:

@@ -13,7 +13,8 @@ from aura.data.fields import Fields
 
 
 def draw_imu(out: Fields, config: ImuInput, rng: np.random.Generator, count: int) -> None:
-    """Fills the draws of a row: for each slot the turn (quaternion), the gain of each channel, whether it is dropped."""
+    """Fills the draws of a row: for each slot the turn (quaternion), gain and offset of each channel, whether it is dropped;
+    whether gravity is taken out."""
     augment = config.augment
     slots = config.sensors
     if "draws.rotation" in out:
@@ -22,6 +23,11 @@ def draw_imu(out: Fields, config: ImuInput, rng: np.random.Generator, count: int
         )
     if "draws.gain" in out:
         out["draws.gain"][...] = (1 + augment.gain * rng.uniform(-1, 1, (slots, 6))).astype(np.float32)
+    if "draws.bias" in out:
+        size = np.repeat(np.array([augment.acc_bias, augment.gyro_bias], np.float32), 3)
+        out["draws.bias"][...] = size * rng.standard_normal((slots, 6), dtype=np.float32)
+    if "draws.gravity" in out:
+        out["draws.gravity"][...] = rng.random() < augment.drop_gravity
     if "draws.drop" in out:
         chance = rng.random(slots)
         drop = chance < augment.drop_sensor

@@ -134,6 +134,10 @@ def blank_imu(seconds: float, options: Options) -> Fields:
             out["draws.rotation"] = np.tile(IDENTITY, (slots, 1))
         if augment.gain:
             out["draws.gain"] = np.ones((slots, 6), np.float32)
+        if augment.acc_bias or augment.gyro_bias:
+            out["draws.bias"] = np.zeros((slots, 6), np.float32)
+        if augment.drop_gravity:
+            out["draws.gravity"] = np.zeros((), bool)
         if augment.drop_sensor:
             out["draws.drop"] = np.zeros(slots, bool)
     return out

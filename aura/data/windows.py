@@ -91,7 +91,7 @@ class Cutter:
     def _blanks(self) -> dict[str, Fields]:
         blanks = {n: BLANKS[config.kind](self.window.seconds, self._options[n]) for n, config in self.inputs.items()}
         for name in filter(self._shifts, blanks):
-            blanks[name]["shift_s"] = np.zeros((), np.float32)
+            blanks[name] |= {"shift_s": np.zeros((), np.float32), "reach_s": np.zeros((), np.float32)}
         return blanks
 
     def _shifts(self, name: str) -> bool:
@@ -103,13 +103,14 @@ class Cutter:
         latest = cut.start_s
         for name, options in self._options.items():
             try:
-                own = cut
+                own, reach_s = cut, 0.0
                 if key is not None and self._shifts(name):
-                    own = shifted_cut(self.window, cut, float(entry["duration_s"]), key, name)
+                    own, reach_s = shifted_cut(self.window, cut, float(entry["duration_s"]), key, name)
                     latest = max(latest, own.start_s)
                 streams[name] = fields = READERS[options.config.kind](record, own, options, key, out.get(name))
                 if fields is not None and self._shifts(name):
                     fields.setdefault("shift_s", np.zeros((), np.float32))[...] = own.start_s - cut.start_s
+                    fields.setdefault("reach_s", np.zeros((), np.float32))[...] = reach_s
             except (BadSample, ShardError):
                 raise
             except (KeyError, TypeError, IndexError, ValueError, ArithmeticError) as error:

@@ -28,6 +28,8 @@ class Tokens:
     local    (n, S, D): unit vector of each sensor or part over the whole window, where any of its tokens is there
     part     (n, S) int64: body part, -1 none
     start    (n,) int64: when token 0 is, in tokens
+    reach    (n,) int64: the latest start that could have been drawn, all from 0 on being as likely; negative, or None:
+             windows are cut at one place
     """
 
     values: Tensor
@@ -35,6 +37,7 @@ class Tokens:
     local: Tensor
     part: Tensor
     start: Tensor
+    reach: Tensor | None = None
 
     @property
     def there(self) -> Tensor:
@@ -68,26 +71,40 @@ def token_contrast(a: Tokens, b: Tokens, scale: Tensor) -> Tensor:
 
     `start` may differ: a's token t and b's token t + a.start - b.start are of one moment. Tokens without a partner are no
     anchors, but stay candidates. With windows cut at one place this is the published loss, which positions alone
-    can solve; cut at random places of their own (`data.window.shift_s`) they cannot.
+    can solve. Cut at random places of their own (`data.window.shift_s`) positions still tell which lags are likely: the
+    logarithm of each lag's prior is added to its logit (Menon et al., arXiv 2007.07314), so that nothing is left to learn
+    from them. Windows that could not be moved say nothing, and have no anchors.
     """
     with torch.autocast(scale.device.type, enabled=False):
         b = b.of_parts(a.part)
         x, y = (torch.where(t.mask[..., None], t.values, 0.0) for t in (a, b))
-        logits = scale * x @ y.transpose(-1, -2)  # (n, S, N, N)
-        shift = a.start - b.start
-        count = logits.shape[-1]
-        target = torch.arange(count, device=shift.device)[:, None] + shift[:, None, None] == torch.arange(
-            count, device=shift.device
-        )
+        index = torch.arange(a.mask.shape[-1], device=a.mask.device)
+        lag = index - index[:, None]  # of b's token, in a column, after a's
+        ways, free = lag_prior(a, b, lag)
+        logits = scale * x @ y.transpose(-1, -2) + ways.clamp(min=1).to(x.dtype).log()[:, None]  # (n, S, N, N)
+        target = (lag == (a.start - b.start)[:, None, None]) & free[:, None, None]
         pairs = target[:, None] & a.mask[..., None] & b.mask[..., None, :]  # at most one in a row or column
+        possible = (ways > 0)[:, None]
         n = total_over_ranks(pairs.sum()).clamp(min=1)
         own = torch.where(pairs, logits, 0.0).sum()
         total = logits.new_zeros(())
         for dim, candidates in ((-1, b.mask[..., None, :]), (-2, a.mask[..., None])):
             anchors = pairs.any(dim)
-            over = logits.masked_fill(~candidates, torch.finfo(logits.dtype).min).logsumexp(dim)
+            over = logits.masked_fill(~(candidates & possible), torch.finfo(logits.dtype).min).logsumexp(dim)
             total = total + torch.where(anchors, over, 0.0).sum() - own
         return 0.5 * total / n
+
+
+def lag_prior(a: Tokens, b: Tokens, lag: Tensor) -> tuple[Tensor, Tensor]:
+    """In how many ways the starts of two windows could have been drawn to lie `lag` (N, N) apart, (n, N, N); and in which
+    rows there was more than one, (n,). Windows that are cut at one place are taken as able to lie anywhere, each lag in one way.
+    """
+    if a.reach is None or b.reach is None:
+        return torch.ones_like(lag).expand(len(a.start), -1, -1), torch.ones_like(a.start, dtype=torch.bool)
+    first, second = a.reach[:, None, None], b.reach[:, None, None]
+    drawn = torch.minimum(first, second + lag) - lag.clamp(min=0) + 1
+    fixed = (first < 0) | (second < 0)
+    return torch.where(fixed, 1, drawn.clamp(min=0)), (fixed[:, 0, 0]) | (a.reach + b.reach > 0)
 
 
 def token_batch_contrast(a: Tokens, b: Tokens, rows: Rows, scale: Tensor, token_s: float) -> Tensor:

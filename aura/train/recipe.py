@@ -117,6 +117,14 @@ class Recipe(Config):
             for stream in keys:
                 if stream not in needed:
                     raise ValueError(f"{section}.{stream}: no pair of objective.pairs uses this stream")
+        window = self.data.window
+        for stream in {stream for name in self.objective.fine for stream in name.split(":")} if window.shift_s else ():
+            token_s = getattr(self.towers[stream], "token_s", window.shift_step_s)
+            if abs(token_s - window.shift_step_s) > 1e-6:
+                raise ValueError(
+                    f"data.window.shift_step_s {window.shift_step_s:g} must be towers.{stream}.token_s {token_s:g}:"
+                    " windows that are aligned by tokens are cut whole tokens apart"
+                )
         if self.train.warmup >= self.train.steps:
             raise ValueError(f"train.warmup {self.train.warmup} is not below train.steps {self.train.steps}")
         return self

@@ -1,6 +1,7 @@
 """Augmentation in closed form."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from aura.body.skeletons import SKELETONS, Skeleton
-from aura.data.augment import augment, augment_imu, augment_mocap, augment_pose2d, stretch_bones
+from aura.data.augment import augment, augment_imu, augment_mocap, augment_pose2d, slow_part, stretch_bones
 from aura.data.batch import Batch, Stream
 from aura.data.config import ImuInput, MocapInput
 from aura.data.quaternions import multiply, rotate
@@ -60,7 +61,7 @@ def test_quarter_turn_of_a_sensor():
 def test_rotation_turns_both_instruments_and_keeps_what_the_world_sees():
     stream = imu_stream()
     turns = torch.stack([quaternion([i, 1, 2], 40 * i + 20) for i in range(6)]).reshape(2, 3, 4)
-    turned = augment_imu(with_draws(stream, rotation=turns))
+    turned = augment_imu(with_draws(stream, rotation=turns), 50.0)
     for part in (slice(0, 3), slice(3, 6)):
         expected = rotate(turns[:, :, None], stream.values[..., part])
         torch.testing.assert_close(turned.values[..., part], expected)
@@ -74,13 +75,51 @@ def test_gain_and_dropped_sensors():
     stream = imu_stream()
     gain = 1 + torch.arange(36, dtype=torch.float64).reshape(2, 3, 6) / 100
     drop = torch.tensor([[False, True, False], [False, False, False]])
-    found = augment_imu(with_draws(stream, gain=gain, drop=drop))
+    found = augment_imu(with_draws(stream, gain=gain, drop=drop), 50.0)
     torch.testing.assert_close(found.values[0, 0], stream.values[0, 0] * gain[0, 0])
     torch.testing.assert_close(found.values[1, 2], stream.values[1, 2] * gain[1, 2])
     assert found.sensor_mask.tolist() == [[True, False, True], [True, True, True]]
     assert not found.valid[0, 1].any()
     assert not found.values[0, 1].any()
     assert found.valid[0, 0].all()
+
+
+def test_bias_is_added_where_there_is_a_value():
+    stream = imu_stream()
+    stream.valid[0, 1, 3] = False
+    stream.channel_mask[1, 0, 3:] = False  # without a gyroscope
+    bias = torch.arange(36, dtype=torch.float64).reshape(2, 3, 6) / 10
+    found = augment_imu(with_draws(stream, bias=bias), 50.0).values
+    expected = stream.values + bias[:, :, None]
+    expected[0, 1, 3], expected[1, 0, :, 3:] = stream.values[0, 1, 3], stream.values[1, 0, :, 3:]
+    torch.testing.assert_close(found, expected)
+
+
+def test_gravity_is_taken_out_of_the_rows_drawn_for_it():
+    """A sensor that turns slowly while it shakes at 5 Hz: the shaking is left, of the accelerometer alone."""
+    rate, steps = 50.0, 250
+    t = torch.arange(steps, dtype=torch.float64) / rate
+    slow = 9.81 * torch.stack([torch.cos(0.2 * t), torch.sin(0.2 * t), 0 * t], -1)
+    shake = torch.stack([0 * t, 0 * t, torch.sin(2 * math.pi * 5 * t)], -1)
+    stream = imu_stream(rows=2, sensors=1, steps=steps)
+    stream.values[..., :3] = slow + shake
+    found = augment_imu(with_draws(stream, gravity=torch.tensor([True, False])), rate)
+    torch.testing.assert_close(found.values[1], stream.values[1])
+    torch.testing.assert_close(found.values[0, ..., 3:], stream.values[0, ..., 3:])
+    middle = found.values[0, 0, 50:-50, :3]
+    torch.testing.assert_close(middle, shake[50:-50], atol=0.05, rtol=0)
+
+
+def test_slow_part_is_the_mean_of_a_second_of_what_is_valid():
+    g = torch.Generator().manual_seed(1)
+    values, valid = torch.randn(2, 3, 40, 3, generator=g, dtype=torch.float64), torch.rand(2, 3, 40, generator=g) < 0.7
+    broken = torch.where(valid[..., None], values, math.nan)
+    found = slow_part(broken, valid, 10.0)
+    for b, s, i in itertools.product(range(2), range(3), range(40)):
+        near = range(max(0, i - 5), min(40, i + 6))
+        rows = [values[b, s, j] for j in near if valid[b, s, j]] if valid[b, s, i] else []
+        expected = torch.stack(rows).mean(0) if rows else torch.zeros(3, dtype=torch.float64)
+        torch.testing.assert_close(found[b, s, i], expected)
 
 
 def test_bones_become_longer_and_children_follow():

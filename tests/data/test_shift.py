@@ -43,6 +43,8 @@ def test_each_stream_says_where_it_was_cut(split):
         steps = (stream.shift_s / 0.25).round()
         torch.testing.assert_close(stream.shift_s, (0.25 * steps).float())
         assert set(steps.long().tolist()) == {0, 1, 2, 3, 4}
+        assert stream.reach_s is not None
+        torch.testing.assert_close(stream.reach_s, torch.ones(60))  # all of these steps were as likely
         assert stream.valid.all(), "no window reaches beyond its sample"
     assert (starts["imu"] != starts["mocap"]).any()
     # The row's span holds all its windows: overlap with other rows is judged by it.
@@ -59,3 +61,13 @@ def test_evaluation_is_not_shifted(split):
 def test_a_stretched_window_cannot_be_shifted():
     with pytest.raises(ValueError, match="set whole=false and warp=0"):
         Window(shift_s=1.0, whole=True)
+
+
+def test_a_sample_without_room_says_so(split):
+    """Samples of 6 s: a window of 5.6 s moves by one step of 0.25 s, one of 6 s not at all."""
+    for seconds, steps in ((5.6, 1), (6.0, 0)):
+        batch = rows(split, Window(seconds=seconds, shift_s=1.0, shift_step_s=0.25))
+        for name in ("imu", "mocap", "pose2d"):
+            stream = batch.streams[name]
+            torch.testing.assert_close(stream.reach_s, torch.full((60,), 0.25 * steps))
+            assert stream.shift_s.unique().tolist() == [0.25 * k for k in range(steps + 1)]

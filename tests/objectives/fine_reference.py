@@ -38,6 +38,27 @@ def token(i, p, v, kappa):
     return both_ways(found, kappa)
 
 
+def token_moved(i, p, v, kappa, starts_i, starts_p, reach):
+    """(9.1) of windows that begin at starts (B,), drawn from 0 .. reach (B,): a candidate's similarity grows by the logarithm
+    of the number of draws that would make it the partner. Rows of reach 0 are left out."""
+    means = []
+    for x, y, vx, vy, sx, sy in ((i, p, v[0], v[1], starts_i, starts_p), (p, i, v[1], v[0], starts_p, starts_i)):
+        terms = []
+        for b, s, t in np.argwhere(vx):
+            own = t + sx[b] - sy[b]
+            if reach[b] == 0 or not 0 <= own < vy.shape[2] or not vy[b, s, own]:
+                continue
+            draws = [(j, k) for j in range(reach[b] + 1) for k in range(reach[b] + 1)]
+            found = {}
+            for u in np.flatnonzero(vy[b, s]):
+                ways = sum(j - k == u - t for j, k in draws)
+                if ways:
+                    found[u] = similarity(x[b, s, t], y[b, s, u], kappa) + float(np.log(ways))
+            terms.append(lse(list(found.values())) - found[own])
+        means.append(sum(terms) / len(terms) if terms else 0.0)
+    return sum(means) / 2
+
+
 def token_batch(i, p, v, kappa):
     """(9.2): candidates of the same sensor over the whole batch."""
     found = ([], [])

@@ -1,6 +1,7 @@
 """The fine objectives against the golden values of their formulas (float64), with everything there and with parts missing."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -37,14 +38,14 @@ def sides(masked: bool):
     return tokens(x, mask), tokens(y, mask)
 
 
-def tokens(x, mask, start=None):
+def tokens(x, mask, start=None, reach=None):
     known = torch.where(mask[..., None], x, 0.0)
     mean = known.sum(2) / mask.sum(2).clamp(min=1)[..., None]
     n, s = mask.shape[:2]
     broken = torch.where(mask[..., None], F.normalize(x, dim=-1), math.nan)  # what is masked is never read
     local = torch.where(mask.any(2)[..., None], F.normalize(mean, dim=-1), math.nan)
     part = torch.arange(s).expand(n, s)
-    return Tokens(broken, mask, local, part, torch.zeros(n, dtype=torch.int64) if start is None else start)
+    return Tokens(broken, mask, local, part, torch.zeros(n, dtype=torch.int64) if start is None else start, reach)
 
 
 def rows(n=B):
@@ -114,6 +115,36 @@ def test_shifted_windows_are_compared_at_the_same_moments():
     expected = (F.cross_entropy(SCALE * similar, target) + F.cross_entropy(SCALE * similar.T, target)) / 2
     loss, _ = late_interaction(a, b, rows(), rows().gather(), SCALE)
     torch.testing.assert_close(loss, expected)
+
+
+def test_places_that_are_drawn_say_nothing():
+    """Codes of positions alone, the best there are: they learn which lags were likely, unless the loss knows it."""
+    size, reach = 12, 4
+    g = torch.Generator().manual_seed(0)
+
+    def learned(known: bool) -> tuple[float, float]:
+        torch.manual_seed(0)
+        codes = torch.nn.Parameter(torch.randn(2, size, size))
+        scale = torch.tensor([10.0])
+        optimizer = torch.optim.Adam([codes], 0.05)
+        losses = []
+        for _ in range(150):
+            start = torch.randint(0, reach + 1, (2, 64), generator=g)
+            every = torch.ones(64, 1, size, dtype=torch.bool)
+            most = torch.full((64,), reach) if known else None
+            sides = [tokens(c.expand(64, 1, -1, -1), every, s, most) for c, s in zip(codes, start)]
+            constant = [replace(t, values=torch.ones_like(t.values) / size**0.5) for t in sides]
+            loss = token_contrast(*sides, scale)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append((loss.item(), token_contrast(*constant, scale).item()))
+        return tuple(torch.tensor(losses[-20:]).mean(0).tolist())
+
+    found, blind = learned(known=False)
+    assert found < 0.85 * blind
+    found, blind = learned(known=True)
+    assert found > 0.99 * blind
 
 
 def test_late_interaction_with_sensors_missing():

@@ -50,6 +50,23 @@ def test_terms_agree_with_the_formulas(seed):
     assert total == pytest.approx(sum(w * e for w, (_, e) in zip(weights, pairs.values())), abs=1e-9)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_windows_at_places_of_their_own_agree_with_the_formula(seed):
+    rng = np.random.default_rng(seed)
+    b, s, t, d = 5, 3, int(rng.integers(3, 8)), 4
+    i, p = rng.normal(size=(2, b, s, t, d))
+    v = rng.random((2, b, s, t)) < 0.8
+    reach = np.array([0, 1, 2, 3, 3])
+    start = rng.integers(0, reach + 1, (2, b))
+    kappa = 7.0
+    sides = [
+        tokens(torch.from_numpy(x), torch.from_numpy(m), torch.from_numpy(at), torch.from_numpy(reach))
+        for x, m, at in zip((i, p), v, start)
+    ]
+    found = token_contrast(*sides, torch.tensor([kappa], dtype=torch.float64))
+    assert found.item() == pytest.approx(reference.token_moved(i, p, v, kappa, *start, reach), abs=1e-10)
+
+
 def test_masked_prediction_agrees_with_the_formula():
     from aura.objectives.config import Masked
     from aura.objectives.heads import MaskedPrediction, noise

@@ -52,6 +52,11 @@ def test_a_wrong_override_names_the_key_and_the_remedy(override, words):
         assert word in str(error.value), str(error.value)
 
 
+def test_windows_aligned_by_tokens_are_cut_whole_tokens_apart():
+    with pytest.raises(RecipeError, match=r"shift_step_s 0.3 must be towers.\w+.token_s 0.2"):
+        load_recipe(QUICKSTART.parent / "aura_fine.yaml", ["data.window.shift_step_s=0.3"])
+
+
 def test_a_missing_or_broken_file_is_named(tmp_path):
     with pytest.raises(RecipeError, match="no recipe at"):
         load_recipe(tmp_path / "none.yaml")
