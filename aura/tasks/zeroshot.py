@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from aura.data.config import Config
-from aura.tasks.scores import Classification, classification
+from aura.tasks.scores import classification
 
 
 class Prompts(Config):
@@ -110,26 +110,15 @@ def class_probabilities(embeddings: Tensor, classes: Tensor, scale: float) -> Te
     return (scale * (embeddings.double() @ classes.double().T)).softmax(-1)
 
 
-def nearest_classes(embeddings: Tensor, classes: Tensor, truth: list[str], names: list[str]) -> Classification:
-    """Answers of the nearest class: embeddings (N, D) and classes (C, D) of unit norm; truth: N names of `names` (C).
-
-    Raises ValueError for a true class that the prompts lack.
-    """
-    unknown = sorted(set(truth) - set(names))
-    if unknown:
-        raise ValueError(f"no prompts for the classes {unknown}; the prompts have {names}")
-    return classification(truth, found_classes(embeddings, classes, names), names)
-
-
 def found_classes(embeddings: Tensor, classes: Tensor, names: list[str]) -> list[str]:
-    """Name of the nearest class of each window."""
+    """Name of the nearest class of each window: embeddings (N, D) and classes (C, D) of unit norm, `names` (C)."""
     return [names[i] for i in (embeddings @ classes.T).argmax(1).tolist()]
 
 
-def zeroshot(embeddings: Tensor, classes: Tensor, truth: list[str], names: list[str]) -> dict[str, float]:
-    """Figures of `nearest_classes`: accuracy, balanced accuracy, macro-F1 (over the classes that occur); beside them
-    the accuracies of a random class (`chance`) and of the most frequent one (`majority`)."""
-    scores = nearest_classes(embeddings, classes, truth, names)
+def recognition(found: list[str], truth: list[str], names: list[str]) -> dict[str, float]:
+    """Accuracy, balanced accuracy, macro-F1 (over the classes that occur) of N found classes, of the classes `names`;
+    beside them the accuracies of a random class (`chance`) and of the most frequent one (`majority`)."""
+    scores = classification(truth, found, names)
     blind = scores.baselines()
     return {
         **scores.figures(),
@@ -137,3 +126,11 @@ def zeroshot(embeddings: Tensor, classes: Tensor, truth: list[str], names: list[
         "chance": blind["chance/accuracy"],
         "majority": blind["majority/accuracy"],
     }
+
+
+def zeroshot(embeddings: Tensor, classes: Tensor, truth: list[str], names: list[str]) -> dict[str, float]:
+    """`recognition` by `found_classes`. Raises ValueError for a true class that the prompts lack."""
+    unknown = sorted(set(truth) - set(names))
+    if unknown:
+        raise ValueError(f"no prompts for the classes {unknown}; the prompts have {names}")
+    return recognition(found_classes(embeddings, classes, names), truth, names)
