@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from aura.tasks.scores import classification
+from aura.tasks.search import exact_search
 
 STEPS = 2000  # of the solver
 
@@ -38,18 +40,27 @@ def probe_answers(
     train: np.ndarray, train_labels: Sequence[str], test: np.ndarray, test_labels: Sequence[str], strength: float = 1.0
 ) -> dict[str, list[str]]:
     """What the classifiers of `probe` answer for each test window: `linear` and `1nn`. Raises as `probe`."""
-    classes = sorted(set(train_labels))
-    if len(classes) < 2:
-        raise ValueError(f"a probe needs two classes to tell apart, the training windows have {classes or 'none'}")
-    unknown = sorted(set(test_labels) - set(classes))
-    if unknown:
-        raise ValueError(f"no training window has the labels {', '.join(unknown)} of the test")
+    check_labels(train_labels, test_labels)
     return {
         "linear": linear(train, train_labels, strength).predict(test).tolist(),
-        "1nn": [train_labels[i] for i in (test @ train.T).argmax(1)],
+        "1nn": [train_labels[i] for i in exact_search(*map(torch.from_numpy, (train, test)), k=1)[1][:, 0].tolist()],
     }
 
 
 def linear(train: np.ndarray, labels: Sequence[str], strength: float = 1.0) -> Any:
     """Logistic regression on standardised channels of (n, D), fitted; `strength`: scikit-learn's C."""
     return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=STEPS)).fit(train, list(labels))
+
+
+def check_labels(train: Sequence[str], test: Sequence[str]) -> list[str]:
+    """The classes of the training windows, sorted. ValueError for under two, no test window, or a test label that no
+    training window has."""
+    classes = sorted(set(train))
+    if len(classes) < 2:
+        raise ValueError(f"a probe needs two classes to tell apart, the training windows have {classes or 'none'}")
+    if not len(test):
+        raise ValueError("no test window has the label")
+    unknown = sorted(set(test) - set(classes))
+    if unknown:
+        raise ValueError(f"no training window has the labels {', '.join(unknown)} of the test")
+    return classes

@@ -26,7 +26,7 @@ def classification(truth: Sequence[str], found: Sequence[str], names: Sequence[s
     names = tuple(sorted({*truth, *found}) if names is None else names)
     if len(truth) != len(found) or not len(truth):
         raise ValueError(f"scores of {len(found)} answers for {len(truth)} windows: give one answer each, at least one")
-    return Classification(names, _counted(_codes(truth, names), _codes(found, names), len(names)))
+    return Classification(names, _counted(label_codes(truth, names), label_codes(found, names), len(names)))
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,15 @@ class Classification:
         return {name: {k: float(v[i]) for k, v in columns.items()} for i, name in enumerate(self.names)}
 
 
+def label_codes(labels: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """Numbers (N,) of labels among the class names. ValueError naming the labels that are none."""
+    number = {name: i for i, name in enumerate(names)}
+    unknown = sorted(set(labels) - set(number))
+    if unknown:
+        raise ValueError(f"the labels {', '.join(unknown)} are none of the classes {', '.join(names)}")
+    return np.fromiter((number[label] for label in labels), np.int64, len(labels))
+
+
 def label_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """Scores (...) of any number of confusion matrices (..., C, C) at once; the keys of `Classification.figures`."""
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
@@ -90,14 +99,6 @@ def label_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(a, b, out=np.full(len(a), np.nan), where=b > 0)
-
-
-def _codes(labels: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    number = {name: i for i, name in enumerate(names)}
-    unknown = sorted(set(labels) - set(number))
-    if unknown:
-        raise ValueError(f"the labels {', '.join(unknown)} are none of the classes {', '.join(names)}")
-    return np.fromiter((number[label] for label in labels), np.int64, len(labels))
 
 
 def _counted(truth: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
@@ -243,7 +244,7 @@ def label_intervals(
     """Intervals of the figures of `classification`. A class whose people are not in a resample does not occur in it."""
     names = tuple(sorted({*truth, *found}) if names is None else names)
     codes, count = _people(subjects)
-    cells = _codes(truth, names) * len(names) + _codes(found, names)
+    cells = label_codes(truth, names) * len(names) + label_codes(found, names)
     size = len(names) ** 2
     table = np.bincount(codes * size + cells, minlength=len(count) * size).reshape(len(count), size).astype(float)
 
