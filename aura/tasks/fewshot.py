@@ -55,7 +55,7 @@ def fewshot(
         order = {name: random.permutation(rows) for name, rows in members.items()}
         for k in ks:
             shots = np.concatenate([order[name][:k] for name in classes])
-            known = [labels[i] for i in shots]
+            known = [labels[int(i)] for i in shots]
             means = np.stack([train[order[name][:k]].mean(0) for name in classes])
             means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
             found = {

@@ -41,9 +41,10 @@ def probe_answers(
 ) -> dict[str, list[str]]:
     """What the classifiers of `probe` answer for each test window: `linear` and `1nn`. Raises as `probe`."""
     check_labels(train_labels, test_labels)
+    nearest = exact_search(torch.from_numpy(train), torch.from_numpy(test), 1)[1][:, 0]
     return {
         "linear": linear(train, train_labels, strength).predict(test).tolist(),
-        "1nn": [train_labels[i] for i in exact_search(*map(torch.from_numpy, (train, test)), k=1)[1][:, 0].tolist()],
+        "1nn": [train_labels[int(i)] for i in nearest],
     }
 
 

@@ -86,4 +86,4 @@ def transfer(
 def answers(head: nn.Module, windows: Tensor, classes: Tensor, names: Sequence[str]) -> list[str]:
     """The class whose words' embedding has the highest product with the head's output, of windows (n, D)."""
     with torch.no_grad():
-        return [names[i] for i in (head(windows.float()) @ classes.T).argmax(1).tolist()]
+        return [names[int(i)] for i in (head(windows.float()) @ classes.T).argmax(1)]
