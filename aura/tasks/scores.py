@@ -86,10 +86,9 @@ def label_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """Scores (...) of any number of confusion matrices (..., C, C) at once; the keys of `Classification.figures`."""
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
     there, answered = confusion.sum(-1), confusion.sum(-2)
-    occur = there > 0
-    classes = occur.sum(-1)
-    recall = np.where(occur, right / np.maximum(there, 1), 0.0)
-    f1 = np.where(occur, 2 * right / np.maximum(there + answered, 1), 0.0)
+    classes = (there > 0).sum(-1)
+    recall = right / np.maximum(there, 1)
+    f1 = 2 * right / np.maximum(there + answered, 1)
     return {
         "accuracy": right.sum(-1) / there.sum(-1),
         "balanced_accuracy": recall.sum(-1) / classes,
