@@ -61,6 +61,12 @@ class Shard:
         assert self._ends is not None
         return from_json(self._data[int(self._ends[i]) + 1 : int(self._ends[i + 1])].rstrip(b","))
 
+    def entries(self) -> list[dict]:
+        """All index entries, parsed at once: half the time of one by one."""
+        if self._ends is None:
+            self._load()
+        return from_json(bytes(self._data))["samples"]
+
     def _load(self) -> None:
         path = self.index if isinstance(self.index, Path) else self._local_index()
         with open(path, "rb") as file:
@@ -100,6 +106,7 @@ class Split:
     shards: list[Shard]
     totals: dict  # of the manifest: samples, seconds, subjects, labels, streams
     digest: str = ""  # changes with the content: SHA-256 of the manifest
+    dataset: str = ""  # whose recordings and subjects these are, as far as the manifest says
     _last: tuple[int, Record] | None = field(default=None, repr=False, compare=False)
 
     @cached_property
@@ -123,8 +130,7 @@ class Split:
 
     def entries(self) -> Iterator[dict]:
         for shard in self.shards:
-            for j in range(shard.samples):
-                yield shard.entry(j)
+            yield from shard.entries()
 
     def record(self, i: int) -> Record:
         """Sample i, to be read piece by piece. The last one is kept: windows of a sample follow each other."""
@@ -300,8 +306,15 @@ def open_folder(path: str) -> dict[str, Split]:
             for s in about["shards"]
         ]
         totals = {k: v for k, v in about.items() if k != "shards"}
-        splits[name] = Split(path, name, shards, totals, hashlib.sha256(content).hexdigest())
+        splits[name] = Split(path, name, shards, totals, hashlib.sha256(content).hexdigest(), _dataset(manifest))
     return splits
+
+
+def _dataset(manifest: dict) -> str:
+    """The data set's name: its converter's, or one of the converter's arguments, also where embeddings were added since."""
+    arguments = manifest.get("converter", {}).get("arguments", {})
+    arguments = arguments.get("converter", {}).get("arguments", arguments)
+    return arguments.get("dataset") or arguments.get("table", {}).get("dataset") or manifest.get("name", "")
 
 
 def index_name(shard: str) -> str:
@@ -349,5 +362,7 @@ def _open_strangers(root: str, pattern: str) -> dict[str, Split]:
         heads.setdefault(split, []).extend(found)
     for split, made in splits.items():
         made.totals = count_totals(heads[split])
+        named = {head.get("dataset", "") for head in heads[split]}
+        made.dataset = named.pop() if len(named) == 1 else ""
         made.digest = hashlib.sha256("".join(Path(shard.index).name for shard in made.shards).encode()).hexdigest()
     return splits

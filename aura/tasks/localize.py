@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import f1_score
 from torch import Tensor
 
 from aura.body.parts import PARTS
 from aura.objectives.fine import Tokens, on_parts
+from aura.tasks.scores import classification
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,8 @@ def localization(scenes: Sequence[Scene]) -> dict[str, float]:
     out["pool"] = float(np.mean([len(set(scene.columns)) for scene in scenes for _ in scene.rows]))
     for kind, choose in (("argmax", _best), ("one_to_one", _one_to_one)):
         found = [scene.columns[i] for scene in scenes for i in choose(scene.similarity)]
-        macro: Any = f1_score(truth, found, labels=classes, average="macro", zero_division=0.0)  # pyright: ignore
-        out[f"{kind}/accuracy"] = sum(a == b for a, b in zip(found, truth)) / len(truth)
-        out[f"{kind}/macro_f1"] = float(macro)
+        figures = classification(truth, found).figures()
+        out |= {f"{kind}/{key}": figures[key] for key in ("accuracy", "macro_f1")}
     guesses = [(set(scene.columns), scene.rows) for scene in scenes]
     out["chance/accuracy"] = sum(len(rows) / len(names) for names, rows in guesses) / len(truth)
     out["chance/macro_f1"] = float(np.mean([_chance_f1(name, guesses) for name in classes]))

@@ -24,6 +24,7 @@ from aura.data.reader import EvalReader, ReadError, TrainReader, merge_positions
 from aura.model import AuraModel, Embeddings
 from aura.objectives.config import Objective
 from aura.tasks.evaluate import evaluate
+from aura.tasks.leaks import record
 from aura.tasks.zeroshot import Prompts, load_prompts
 from aura.towers import make_tokenizer
 from aura.towers.stored import Tokenize, stored_towers
@@ -109,6 +110,8 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
     if recipe.data.eval:
         held_out = EvalReader(recipe.data, recipe.inputs, batch=recipe.eval.batch, limit=recipe.eval.pool, **common)
     check_data(recipe, reader.sources, held_out.sources if held_out is not None else [], prompts)
+
+    on_main(accelerator, lambda: record(run_dir.path, reader.sources, recipe.init))
 
     trackers = None  # on rank 0 alone, which alone writes
     if main:

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from accelerate.state import AcceleratorState, GradientState
 
-from aura.data.index import open_folder
+from aura.data.index import open_folder, open_split
+from aura.tasks.leaks import leaks, training_contents
 from aura.train.loop import pretrain
 from aura.train.recipe import make_recipe
 from aura.train.rundir import read_metrics
@@ -77,6 +78,12 @@ def test_training_logs_the_terms_of_fine_pairs(run):
         for pair in ("imu:pose2d", "pose2d:imu"):
             assert 0 <= last[f"retrieval/{pair}/{term}/R@1"] <= 1
             assert last[f"retrieval/{pair}/{term}/chance"] == last[f"retrieval/{pair}/chance"]
+
+
+def test_a_run_records_what_it_was_trained_on(run, shards):
+    found = leaks(training_contents(run), open_folder(shards).values())
+    assert found.overlaps["recording"].samples >= open_split(str(shards), "train").totals["samples"]
+    assert found.overlaps["content"].shared
 
 
 def test_retrieval_is_that_of_the_training(script, run, shards, tmp_path, capsys):
