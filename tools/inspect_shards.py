@@ -12,8 +12,6 @@ The picture has the sample's video, 2D poses, skeletons, signals and texts on on
 from __future__ import annotations
 
 import argparse
-import base64
-import html
 import io
 import json
 import sys
@@ -21,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from aura import page
 from aura.data.files import atomic
 from aura.data.index import BadSample, Split, open_folder
 from aura.data.picture import picture
@@ -30,9 +29,6 @@ from aura.data.writer import MANIFEST, ShardError
 
 SHOWN = 12  # values of a list that are named
 RATES = 4
-STYLE = "body{font-family:sans-serif;margin:2em}table{border-collapse:collapse;margin:1em 0}img{max-width:100%}"
-STYLE += "td,th{padding:.2em .8em;text-align:left;vertical-align:top;border-bottom:1px solid #ddd}"
-
 
 Table = list[list[str]]  # the first row is the head
 
@@ -150,22 +146,20 @@ def text_of(table: Table) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def page(title: str, words: str, tables: list[Table], sample: Sample, image: bytes) -> str:
-    """One page of HTML that needs no other file."""
-
-    def cells(row: list[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
-
-    parts = [f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"]
-    parts.append(f"<h1>{html.escape(title)}</h1><pre>{html.escape(words)}</pre>")
-    for number, table in enumerate(tables):
-        if number == 3:  # those of the folder come first
-            parts.append(f"<h2>{html.escape(sample.id)}</h2>")
-            parts.append(f'<img alt="the sample" src="data:image/png;base64,{base64.b64encode(image).decode()}">')
-        parts.append("<table>" + cells(table[0], "th") + "".join(cells(row, "td") for row in table[1:]) + "</table>")
+def page_of(title: str, about: str, tables: list[Table], sample: Sample, image: bytes) -> str:
+    """One page of HTML that needs no other file: of the folder, then of the sample."""
     head = json.dumps(metadata(sample), indent=1, ensure_ascii=False)
-    parts.append(f"<details><summary>{html.escape(sample.id)}.json</summary><pre>{html.escape(head)}</pre></details>")
-    return "\n".join(parts) + "\n"
+    return page.page(
+        title,
+        [
+            page.preformatted(about),
+            *(page.table(table) for table in tables[:3]),
+            page.heading(sample.id),
+            page.picture(image, f"the sample {sample.id}"),
+            *(page.table(table) for table in tables[3:]),
+            page.details(f"{sample.id}.json", page.preformatted(head)),
+        ],
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -192,7 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
             picture(sample).savefig(image, format="png", dpi=110)
             made = image.getvalue()
             if options.out.suffix == ".html":
-                made = page(options.shards, words, [*tables, *more], sample, made).encode()
+                made = page_of(options.shards, words, [*tables, *more], sample, made).encode()
             options.out.parent.mkdir(parents=True, exist_ok=True)
             with atomic(options.out) as file:
                 file.write(made)

@@ -1,0 +1,144 @@
+"""Tasks that find what belongs together: windows of two streams, offsets of recordings, people and body parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aura import page
+from aura.data.reader import EvalReader
+from aura.evaluation.examples import examples_figure
+from aura.evaluation.result import Result, Windows
+from aura.evaluation.windows import EvaluationError, Request, embed, keys_of, make_reader, people_of
+from aura.objectives.config import has_text
+from aura.tasks.evaluate import Embedded, comparison, pair_ranks, spaces_of
+from aura.tasks.localize import localization
+from aura.tasks.pieces import Cutting, draw_pieces, sync_on
+from aura.tasks.placing import fine_of, part_results, people_scenes
+from aura.tasks.scores import mean_intervals, median_intervals
+from aura.tasks.tracks import Encoder
+
+QUERIES, ANSWERS = 3, 3  # of the examples of a pair
+
+
+def retrieval(request: Request, sensors: Sequence[int] = ()) -> Result:
+    """Every ordered pair of streams, of the joined streams of the recipe too; of fine pairs by moments and body parts as
+    well. Pairs that no loss compared are `emergent`.
+
+    sensors    with so many random sensors of each window, one after another; default: all
+    """
+    result, objective = Result(), request.loaded.recipe.objective
+    trained = {frozenset(name.split(":")) for name in (*objective.pairs, *objective.fine)}
+    emergent = []
+    for count in sensors or [None]:
+        windows = embed(request, sensors=count)
+        sides = sorted(side for space, side in windows.sides if space == "pooled")
+        for query, gallery in permutations(sides, 2):
+            if set(query.split("+")) & set(gallery.split("+")):
+                continue  # a stream finds itself
+            for space in spaces_of(objective, query, gallery):
+                found = pair_ranks(windows, query, gallery, space, objective)
+                if found is None:
+                    continue
+                ranks, rows = found
+                name = f"{query}:{gallery}" + ("" if space == "pooled" else f"/{space}")
+                if frozenset((query, gallery)) not in trained:
+                    name += ", emergent"
+                    emergent.append(name)
+                if count is not None:
+                    name = f"{count} sensors, {name}"
+                values, people = ranks.values(), people_of(windows, rows)
+                rank = values.pop("rank")
+                intervals = mean_intervals(values, people) | {
+                    "median_rank": median_intervals({"rank": rank}, people)["rank"]
+                }
+                result.add(
+                    name,
+                    ranks.figures() | {"n": float(len(rows))},
+                    intervals,
+                    Windows(keys_of(windows, rows), people, values),
+                )
+        if count is None:
+            result.parts += shown(make_reader(request), windows, sorted(trained, key=sorted))
+    if not result.figures:
+        raise EvaluationError("no two streams of the model are in two windows of the shards or more")
+    result.facts["emergent"] = emergent
+    return result
+
+
+def shown(reader: EvalReader, windows: Embedded, pairs: Sequence[frozenset[str]]) -> list[str]:
+    """Some queries of the trained pairs with their first answers, side by side."""
+    parts: list[str] = []
+    for pair in pairs:
+        streams = sorted(pair)
+        if len(streams) != 2 or any("+" in stream for stream in streams) or has_text(*streams):
+            continue
+        query, gallery = streams
+        both = (windows.present[query] & windows.present[gallery]).nonzero()[:, 0]
+        if len(both) < ANSWERS:
+            continue
+        chosen = both[torch.linspace(0, len(both) - 1, QUERIES).long()].unique()
+        scores = windows.sides["pooled", query][chosen] @ windows.sides["pooled", gallery][both].T
+        best = both[scores.topk(ANSWERS).indices]
+        figure = examples_figure(reader, windows, query, chosen, gallery, best)
+        parts.append(page.picture(figure, f"{query} (left) and the first {gallery} that it finds, by whole windows; framed: its own"))
+    return [page.heading("Examples"), *parts] if parts else []
+
+
+def pair_of(request: Request, pair: str | None) -> tuple[str, str]:
+    """The two streams that are compared: those given, else the recipe's first fine pair, else its first pair in time."""
+    recipe, towers = request.loaded.recipe, request.loaded.model.towers
+    plain = [name for name in recipe.objective.pairs if "+" not in name and "text" not in name.split(":")]
+    name = pair or next(iter([*recipe.objective.fine, *plain]), None)
+    if name is None:
+        raise EvaluationError(f"recipe {recipe.name} has no pair of two streams in time: give --pair A:B")
+    a, _, b = name.partition(":")
+    for stream in (a, b):
+        if stream not in towers or stream == "text":
+            raise EvaluationError(
+                f"--pair {name}: recipe {recipe.name} has no stream {stream!r} in time; it has {', '.join(towers)}"
+            )
+    return a, b
+
+
+def localize(request: Request, pair: str | None, people: int) -> Result:
+    """On which body part each sensor is worn, and who wears the sensors, among `people` where shards have no groups."""
+    result, loaded = Result(), request.loaded
+    a, b = pair_of(request, pair)
+    if {a, b} <= set(loaded.model.fine):
+        fine = fine_of(loaded.recipe.objective, a, b)
+        for name, figures in part_results(make_reader(request), loaded.model, a, b, fine).items():
+            result.add(name, figures)
+    scenes, kind = people_scenes(embed(request), a, b, loaded.recipe.objective, people)
+    for space, found in scenes.items():
+        result.add(f"{kind}, {space}", localization(found))
+    result.facts["pair"] = f"{a}:{b}"
+    return result
+
+
+def encoder_of(request: Request) -> Encoder:
+    loaded = request.loaded
+    return Encoder(loaded.model, loaded.recipe.inputs, loaded.recipe.data.window.seconds)
+
+
+def sync(request: Request, pair: str | None, cutting: Cutting) -> Result:
+    """Offsets of pieces of the samples that are cut apart by known amounts."""
+    result = Result()
+    a, b = pair_of(request, pair)
+    pieces, left_out = [], {}
+    for split in request.splits():
+        found, reasons = draw_pieces(split, a, b, cutting)
+        pieces += found
+        left_out |= {f"samples of {split.folder} {reason}": count for reason, count in reasons.items()}
+    if not pieces:
+        reasons = "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "there are no samples"
+        raise EvaluationError(f"no sample gives a piece ({reasons}): take a shorter --piece and --range")
+    pieces = pieces[: request.pool]
+    for name, figures in sync_on(encoder_of(request), pieces, a, b, cutting).items():
+        result.add(name, figures)
+    result.facts |= {"pair": f"{a}:{b}", "cutting": vars(cutting), "left_out": left_out}
+    return result

@@ -1,0 +1,222 @@
+"""Tasks that tell the class of a window: by words, by classifiers on frozen embeddings, by the model's own classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aura import page
+from aura.evaluation.result import Result, Windows
+from aura.evaluation.windows import EvaluationError, Labelled, Request, embed, labelled, streams_of
+from aura.tasks.evaluate import Embedded, embed_texts, label_classes
+from aura.tasks.fewshot import fewshot as few_shots
+from aura.tasks.figures import calibration_figure, confusion_figure, map_figure
+from aura.tasks.probe import probe_answers
+from aura.tasks.scores import calibration, classification, label_codes, label_intervals, mean_intervals
+from aura.tasks.transfer import transfer as train_head
+from aura.tasks.zeroshot import Prompts, class_embeddings, class_probabilities, found_classes, fused, load_prompts
+
+
+def zeroshot(
+    request: Request,
+    prompts: str | None = None,
+    fuse: Sequence[str] = (),
+    placements: Sequence[str] = (),
+    skip_others: bool = False,
+) -> Result:
+    """The nearest class in words, by each stream, by the joined streams of the recipe, and by those of `fuse` (`imu+video`:
+    of each window the streams that it has).
+
+    prompts       a file; default: the recipe's, else the values of the label `activity`
+    placements    each of these sensors alone too; `each`: every one of the shards
+    skip_others   windows of classes that the prompts lack are left out, and counted; else they are an error
+    """
+    loaded, result = request.loaded, Result()
+    windows = embed(request)
+    known = load_prompts(prompts) if prompts else loaded.prompts
+    classes = label_classes(windows, known)
+    if classes is None:
+        raise EvaluationError("the windows have under two values of the label 'activity': give --prompts for a label of theirs")
+    names, words = list(classes.classes), words_of(request, classes)
+    result.facts["prompts"] = {"file": prompts, "label": classes.label, "classes": len(names), "hash": classes.hash}
+
+    def tell(name: str, vectors: Tensor, present: Tensor, of: Embedded) -> None:
+        rows = labelled(of, vectors, present, classes.label)
+        others = sorted(set(rows.labels) - set(names))
+        if others and not skip_others:
+            raise EvaluationError(
+                f"the prompts lack the classes {', '.join(others)} of the windows; they have {', '.join(names)}."
+                " Add them, or leave those windows out with --skip-other-classes"
+            )
+        kept = rows.only([label in classes.classes for label in rows.labels])
+        if others:
+            result.facts.setdefault("left_out", {})[f"{name}: windows of {', '.join(others)}"] = len(rows) - len(kept)
+        if len(kept):
+            scale = scale_of(request, name)
+            sure = class_probabilities(kept.vectors, words, scale).numpy()
+            told(result, name, kept, found_classes(kept.vectors, words, names), names, sure)
+
+    for side in sorted(side for space, side in windows.sides if space == "pooled" and side != "text"):
+        tell(side, windows.sides["pooled", side], windows.present[side], windows)
+    for name in fuse:
+        parts = name.split("+")
+        check_streams(name, parts, streams_of(windows))
+        sides = {part: windows.sides["pooled", part] for part in parts}
+        tell(f"{name}, as far as there", *fused(sides, {part: windows.present[part] for part in parts}), windows)
+    for placement in placements_of(request, placements):
+        alone = embed(request, placement=placement)
+        for stream in (s for s in streams_of(alone) if s.split("_")[0] == "imu"):
+            tell(f"{stream} at the {placement} alone", alone.sides["pooled", stream], alone.present[stream], alone)
+    if not result.figures:
+        raise EvaluationError(f"no window has the label {classes.label!r} of the classes: give --prompts for a label of theirs")
+    add_map(result, windows, classes.label)
+    return result
+
+
+def words_of(request: Request, classes: Prompts) -> Tensor:
+    """Embeddings (C, D) of the classes' words, of unit norm."""
+    loaded = request.loaded
+    if loaded.tokenize is None:
+        raise EvaluationError(f"recipe {loaded.recipe.name} has no text tower: classes in words need one")
+    tokenize, device = loaded.tokenize, loaded.device
+    return class_embeddings(classes, lambda words: embed_texts(loaded.model, tokenize(words), device)).cpu()
+
+
+def scale_of(request: Request, side: str) -> float:
+    """What cosines with text are multiplied by in training: of the side's own pair, else of the first with text."""
+    model, scales = request.loaded.model, request.loaded.recipe.objective.scales
+    values = dict(zip(scales, model.temperature()[0].exp().tolist()))
+    with_text = [name for name in scales if "text" in name.split(":")]
+    own = [name for name in with_text if side in name.split(":")]
+    return values[(own or with_text)[0]] if with_text else 1.0
+
+
+def placements_of(request: Request, names: Sequence[str]) -> list[str]:
+    """Placements of the shards by their names; `each`: all of them. EvaluationError for one that is not there."""
+    there: dict[str, None] = {}
+    for split in request.splits():
+        for about in split.totals["streams"].values():
+            there |= dict.fromkeys(about.get("placements", {}))
+    if list(names) == ["each"]:
+        return sorted(there)
+    unknown = sorted(set(names) - set(there))
+    if unknown:
+        raise EvaluationError(f"--placements: no sensor is at the {', '.join(unknown)}; there are {', '.join(sorted(there))}")
+    return list(names)
+
+
+def check_streams(name: str, parts: Sequence[str], there: Sequence[str]) -> None:
+    unknown = sorted(set(parts) - set(there))
+    if unknown:
+        raise EvaluationError(f"{name}: the model has no stream {', '.join(unknown)}; it has {', '.join(there)}")
+
+
+def told(
+    result: Result,
+    name: str,
+    rows: Labelled,
+    found: Sequence[str],
+    names: Sequence[str],
+    probabilities: np.ndarray | None = None,
+) -> None:
+    """Adds what was answered for windows: figures, intervals, per class, the confusion matrix, calibration."""
+    scores = classification(rows.labels, found, names)
+    figures = scores.figures() | scores.baselines() | {"n": float(len(rows)), "pool": float(len(names))}
+    right = np.array([a == b for a, b in zip(found, rows.labels)], float)
+    pictures = [page.picture(confusion_figure(scores.confusion, scores.names), f"{name}: confusion matrix")]
+    if probabilities is not None:
+        sure = calibration(probabilities, label_codes(rows.labels, names))
+        figures |= {"ece": sure.ece, "brier": sure.brier}
+        pictures.append(page.picture(calibration_figure(sure), f"{name}: calibration"))
+    intervals = label_intervals(rows.labels, found, rows.subjects, names)
+    result.add(name, figures, intervals, Windows(rows.keys, rows.subjects, {"accuracy": right}))
+    per_class = scores.per_class()
+    result.facts.setdefault("classes", {})[name] = per_class
+    result.facts.setdefault("confusion", {})[name] = {"names": scores.names, "counts": scores.confusion.tolist()}
+    table = [["class", "precision", "recall", "F1", "windows", "answered"]]
+    for key, row in per_class.items():
+        share = [f"{row[figure]:.3f}" if np.isfinite(row[figure]) else "–" for figure in ("precision", "recall", "f1")]
+        table.append([key, *share, f"{row['n']:.0f}", f"{row['answered']:.0f}"])
+    result.parts += [page.heading(name), page.details("by class", page.table(table)), *pictures]
+
+
+def add_map(result: Result, windows: Embedded, label: str) -> None:
+    """The embeddings of all streams of windows that have a label, as a map."""
+    sides = []
+    for stream in streams_of(windows):
+        rows = labelled(windows, windows.sides["pooled", stream], windows.present[stream], label)
+        if len(rows) > 3:
+            sides.append((stream, rows.vectors.numpy(), rows.labels))
+    if sides:
+        result.parts += [page.heading("Map"), page.picture(map_figure(sides), f"embeddings by {label}; t-SNE keeps neighbours, not distances")]
+
+
+def both_sides(request: Request, train: Sequence[str], label: str) -> list[tuple[str, Labelled, Labelled]]:
+    """Of each stream the labelled windows of the training shards and of those that are evaluated."""
+    learn, test = embed(request.of(train, "train")), embed(request)
+    out = []
+    for stream in streams_of(test):
+        x, y = (labelled(w, w.sides["pooled", stream], w.present[stream], label) for w in (learn, test))
+        if len(y):
+            out.append((stream, x, y))
+    if not out:
+        values = sorted({name for labels in test.labels for name in labels})
+        raise EvaluationError(f"no window has the label {label!r}; there are {', '.join(values) or 'none'}")
+    return out
+
+
+def probe(request: Request, train: Sequence[str], label: str) -> Result:
+    """A linear classifier and the nearest training window, on the frozen embeddings of each stream."""
+    result = Result()
+    for stream, learn, test in both_sides(request, train, label):
+        names = sorted(set(learn.labels))
+        for kind, found in probe_answers(learn.vectors.numpy(), learn.labels, test.vectors.numpy(), test.labels).items():
+            told(result, f"{stream}, {kind}", test, found, names)
+            result.figures[f"{stream}, {kind}"]["train"] = float(len(learn))
+    return result
+
+
+def fewshot(request: Request, train: Sequence[str], label: str, ks: Sequence[int], draws: int, seed: int = 0) -> Result:
+    """Classifiers on k windows of each class, `draws` times; see `aura.tasks.fewshot`. Intervals are over people."""
+    result = Result()
+    for stream, learn, test in both_sides(request, train, label):
+        found = few_shots(learn.vectors.numpy(), learn.labels, test.vectors.numpy(), test.labels, tuple(ks), draws, seed)
+        for k, figures in found.figures.items():
+            for kind in ("linear", "mean"):
+                own = {key.removeprefix(f"{kind}/"): v for key, v in figures.items() if key.startswith(f"{kind}/")}
+                blind = classification(test.labels, test.labels, sorted(set(learn.labels))).baselines()
+                right = {"accuracy": found.right[k, kind]}
+                result.add(
+                    f"{stream}, {k} a class, {kind}",
+                    own | blind | {"n": figures["n"], "draws": figures["draws"]},
+                    mean_intervals(right, test.subjects),
+                    Windows(test.keys, test.subjects, right),
+                )
+            for name, there in found.short.get(k, {}).items():
+                result.notes.append(f"{stream}: class {name} has {there} training windows, fewer than k = {k}")
+    return result
+
+
+def transfer(
+    request: Request, train: Sequence[str], prompts: str | None, epochs: int, lr: float, seed: int = 0
+) -> Result:
+    """AURA-MFM's head on each frozen tower: it learns to give the embedding of the class's words. After `epochs`, without
+    a choice of the best one."""
+    result = Result()
+    known = load_prompts(prompts) if prompts else request.loaded.prompts
+    label = known.label if known is not None else "activity"
+    for stream, learn, test in both_sides(request, train, label):
+        values = set(learn.labels) | set(test.labels)
+        classes = known or Prompts(label=label, classes={name: [name.replace("_", " ")] for name in sorted(values)})
+        names, words = list(classes.classes), words_of(request, classes)
+        found = train_head(
+            learn.vectors, learn.labels, test.vectors, test.labels, words, names, epochs=epochs, lr=lr, seed=seed
+        )
+        told(result, stream, test, found.found, names)
+        result.facts["prompts"] = {"file": prompts, "label": label, "classes": len(names), "hash": classes.hash}
+        if found.unseen:
+            result.notes.append(f"{stream}: no training window of {', '.join(found.unseen)}: known by their words alone")
+    return result

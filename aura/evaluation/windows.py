@@ -1,0 +1,163 @@
+"""The windows that are evaluated: read, embedded, and told who they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from aura.data.config import ImuInput, Source
+from aura.data.index import Split, open_split
+from aura.data.reader import EvalReader
+from aura.evaluation.result import Result
+from aura.tasks.evaluate import Embedded, embed_windows
+from aura.tasks.leaks import LeakError, contents, leaks, training_contents
+from aura.train.loaded import Loaded
+
+
+class EvaluationError(Exception):
+    """What the user can mend: the message says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A model, and the shards that it is evaluated on.
+
+    shards    DIR or DIR:SPLIT, local or a URL; workers: reading processes, 0: here
+    pool      at most so many windows, spread evenly over all; None: all
+    split     of a DIR without one
+    """
+
+    loaded: Loaded
+    shards: tuple[str, ...]
+    workers: int = 0
+    pool: int | None = None
+    split: str = "val"
+
+    def of(self, shards: Sequence[str], split: str) -> Request:
+        """The same model, all windows of other shards."""
+        return Request(self.loaded, tuple(shards), self.workers, None, split)
+
+    def splits(self) -> list[Split]:
+        return [open_split(*split_of(text, self.split)) for text in self.shards]
+
+
+def split_of(text: str, split: str) -> tuple[str, str]:
+    """Folder and split of DIR[:SPLIT]; the colon of a URL is none."""
+    folder, colon, name = text.rpartition(":")
+    return (folder, name) if colon and name and "/" not in name else (text, split)
+
+
+def make_reader(request: Request, placement: str | None = None) -> EvalReader:
+    """All windows of the shards; `placement`: of the sensors there alone."""
+    loaded = request.loaded
+    sources = tuple(Source(path=path, split=name) for path, name in (split_of(s, request.split) for s in request.shards))
+    config = loaded.recipe.data.model_copy(update={"eval": sources, "workers": request.workers})
+    inputs = dict(loaded.recipe.inputs)
+    if placement is not None:
+        for name, settings in inputs.items():
+            if isinstance(settings, ImuInput):
+                inputs[name] = ImuInput.model_validate(
+                    settings.model_dump(exclude={"sensors", "placements"}) | {"placements": (placement,)}
+                )
+    return EvalReader(
+        config,
+        inputs,
+        batch=loaded.recipe.eval.batch,
+        tokenize=loaded.tokenize,
+        precomputed=loaded.precomputed,
+        limit=request.pool,
+    )
+
+
+def embed(request: Request, sensors: int | None = None, placement: str | None = None) -> Embedded:
+    """All windows as embeddings; with so many random sensors of each, or with those of one placement."""
+    loaded = request.loaded
+    reader = make_reader(request, placement)
+    found, _ = embed_windows(reader, loaded.model, alone(loaded), loaded.recipe.objective, sensors=sensors)
+    assert found is not None  # nothing stops it
+    return found
+
+
+def alone(loaded: Loaded) -> Any:
+    """What evaluation asks of an accelerator, in one process."""
+    return SimpleNamespace(device=loaded.device, num_processes=1)
+
+
+def keys_of(windows: Embedded, rows: Sequence[int] | np.ndarray) -> list[str]:
+    """What tells windows apart in any model: recording and second."""
+    return [f"{windows.recordings[i]}@{windows.start_s[i]:.3f}" for i in rows]
+
+
+def people_of(windows: Embedded, rows: Sequence[int] | np.ndarray) -> list[str]:
+    """Whose each window is, "" where unknown. Subject s1 of two data sets are two people."""
+    return [
+        f"{windows.recordings[i].partition('/')[0]}/{windows.subjects[i]}" if windows.subjects[i] else "" for i in rows
+    ]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Windows of a stream that have a label: vectors (n, D), labels, subjects, keys."""
+
+    vectors: Tensor
+    labels: list[str]
+    subjects: list[str]
+    keys: list[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def only(self, kept: Sequence[bool]) -> Labelled:
+        rows = [i for i, keep in enumerate(kept) if keep]
+        return Labelled(self.vectors[rows], *([x[i] for i in rows] for x in (self.labels, self.subjects, self.keys)))
+
+
+def labelled(windows: Embedded, vectors: Tensor, present: Tensor, label: str) -> Labelled:
+    """Those of the windows that are present (N,), by these vectors (N, D), and have the label."""
+    names = [labels.get(label, "") for labels in windows.labels]
+    rows = [i for i, name in enumerate(names) if name and bool(present[i])]
+    return Labelled(
+        vectors[rows],
+        [names[i] for i in rows],
+        people_of(windows, rows),
+        keys_of(windows, rows),
+    )
+
+
+def streams_of(windows: Embedded) -> list[str]:
+    """Streams that have embeddings and are no words, in order."""
+    return sorted(side for space, side in windows.sides if space == "pooled" and "+" not in side and side != "text")
+
+
+def check_leaks(request: Request, result: Result, also: Sequence[str] = (), *, refuse: bool) -> None:
+    """Compares what the model was trained on, and `also` (DIR[:SPLIT], split train), with what it is evaluated on: people,
+    sessions, recordings, bytes. EvaluationError where they share some, unless they are to be marked: then notes say so.
+    """
+    evaluated = request.splits()
+    run = request.loaded.checkpoint
+    found: list[str] = []
+    notes: list[str] = []
+    try:
+        trained = {f"the training of {request.loaded.recipe.name}": training_contents(run)}
+    except LeakError as error:
+        trained, notes = {}, [f"whether training and evaluation share people is not known: {error}"]
+    if also:
+        trained[" and ".join(also)] = contents(request.of(also, "train").splits())
+    for what, known in trained.items():
+        about = leaks(known, evaluated)
+        shared = [line for line in about.lines() if line not in about.notes]
+        found += [f"shared with {what}: {line}" for line in shared]
+        notes += [f"{what}: {note}" for note in about.notes]
+    result.facts["leaks"] = found
+    if found and refuse:
+        raise EvaluationError(
+            "the evaluation is not of unseen data.\n  "
+            + "\n  ".join(found)
+            + "\nTake other shards or another split; --leaks mark evaluates all the same, and says so in the results"
+        )
+    result.notes += [f"LEAK: {line}" for line in found] + notes
