@@ -6,6 +6,7 @@ python recipes/evaluate.py --checkpoint runs/aura_fine --shards data/mocap:test 
 python recipes/evaluate.py --checkpoint runs/aura_fine --shards data/mocap:test --task localize --out DIR
 python recipes/evaluate.py --checkpoint runs/utd_mhad --shards data/utd_mhad:test --task probe --train data/utd_mhad:train --out DIR
 python recipes/evaluate.py --checkpoint runs/utd_mhad --shards data/utd_mhad:test --task zeroshot --out DIR
+python recipes/evaluate.py --checkpoint runs/utd_mhad-finetune --shards data/utd_mhad:test --task finetune --out DIR
 python recipes/evaluate.py --checkpoint runs/aura_fine --task sync --out DIR \\
     --a data/utd_mhad:a01_s2_t1:imu --b data/utd_mhad:a01_s2_t1:pose2d --shift 0.35     two recordings
 
@@ -236,6 +237,22 @@ def probe(loaded: Loaded, options: argparse.Namespace) -> dict[str, Any]:
     return {"results": out, "train": folders}
 
 
+def finetune(loaded: Loaded, options: argparse.Namespace) -> dict[str, Any]:
+    from aura.tasks.evaluate import all_classify
+
+    if loaded.recipe.objective.classify is None:
+        raise UserError(
+            f"recipe {loaded.recipe.name} has no classifier: train one with recipes/finetune.py --checkpoint"
+            f" {options.checkpoint} --train DIR, and give its run directory here; --task probe needs none"
+        )
+    found = all_classify(embedded(loaded, options.shards, "val", options), loaded.recipe.objective)
+    if not found:
+        raise UserError(
+            f"no window has the label {loaded.recipe.objective.classify.label!r} and a stream of a classifier"
+        )
+    return {"results": nested(found, "classify/")}
+
+
 def localize(loaded: Loaded, options: argparse.Namespace) -> dict[str, Any]:
     from aura.tasks.localize import localization
     from aura.tasks.placing import fine_of, part_results, people_scenes
@@ -383,6 +400,7 @@ TASKS: dict[str, Callable[[Any, argparse.Namespace], dict[str, Any]]] = {
     "sync": sync,
     "localize": localize,
     "probe": probe,
+    "finetune": finetune,
 }
 
 if __name__ == "__main__":

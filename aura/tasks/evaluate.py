@@ -1,4 +1,4 @@
-"""Evaluation of a model on held-out windows: every ordered pair by retrieval, every stream by text prompts."""
+"""Evaluation of a model on held-out windows: every ordered pair by retrieval, every stream by text prompts, classifiers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from torch import Tensor
 from aura.data.batch import Batch, Stream
 from aura.data.reader import ReadError
 from aura.model import joined, tokens_of
-from aura.objectives.config import Objective, has_text
+from aura.objectives.config import Objective, has_text, streams_of
 from aura.objectives.rows import Rows, overlapping, same_meaning
 from aura.tasks.fine import Parts, parts_by, similarity, spreads, terms_of, with_sensors
 from aura.tasks.retrieval import retrieval_by
-from aura.tasks.zeroshot import Prompts, class_embeddings, default_prompts, zeroshot
+from aura.tasks.zeroshot import Prompts, class_embeddings, default_prompts, recognition, zeroshot
 
 
 @dataclass
 class Embedded:
     """Windows as embeddings: one row a window, of all ranks, in the order of the index.
 
-    sides      (space, name of a pair's side) -> (N, D) embeddings of unit norm, zeros where absent
+    sides      (space, name of a pair's side) -> (N, D) embeddings of unit norm, zeros where absent;
+               ("logits", name of a classifier) -> (N, classes)
     parts      (term of a fine pair, stream) -> what windows are compared by
     present    name of a side -> (N,) bool
     groups, subjects
@@ -64,17 +65,17 @@ def embed_windows(
         if "+" not in term
         for stream in name.split(":")
     }
-    sides = {side for _, side in wanted}
+    wanted |= {("logits", side) for side in (objective.classify.streams if objective.classify else ())}
     tensors: dict[Any, list[Tensor]] = {}
     rows: list[tuple] = []
     model.eval()
     for batch in reader:
         with torch.no_grad():
             output = model((batch if sensors is None else with_sensors(batch, sensors)).to(accelerator.device))
-        for space, side in wanted:
-            tensors.setdefault((space, side), []).append(joined(output, side, space)[0].cpu())
-        for side in sides:
-            tensors.setdefault(side, []).append(joined(output, side)[1].cpu())
+        found = {(space, side): joined(output, side, space) for space, side in wanted}
+        values: dict[Any, Tensor] = {key: value for key, (value, _) in found.items()}
+        for key, value in (values | {side: present for (_, side), (_, present) in found.items()}).items():
+            tensors.setdefault(key, []).append(value.cpu())
         for term, stream in fine:
             parts = parts_by(tokens_of(output, stream), term)
             tensors.setdefault((term, stream, "values"), []).append(parts.values.cpu())
@@ -130,15 +131,16 @@ def evaluate(
     stop: Callable[[Any], str] = lambda accelerator: "",
     sensors: int | None = None,
 ) -> tuple[dict[str, float], str]:
-    """Metrics of all pairs, both orders, and of text prompts; all ranks call it and get the same. Keys as in design:
-    `retrieval/<a>:<b>/R@1`, `zeroshot/<stream>/accuracy`; of fine pairs `retrieval/<a>:<b>/late/R@1`, by each term that
+    """Metrics of all pairs, both orders, of text prompts and of classifiers; all ranks call it and get the same. Keys as in
+    design: `retrieval/<a>:<b>/R@1`, `zeroshot/<stream>/accuracy`, `classify/<side>/accuracy`; of fine pairs `retrieval/<a>:<b>/late/R@1`, by each term that
     they were trained with (see `terms_of`). Also returns why it ended early, or ""."""
     embedded, reason = embed_windows(reader, model, accelerator, objective, stop, sensors)
     if embedded is None:
         return {}, reason
     metrics = all_retrieval(embedded, objective)
-    if tokenize is not None and "text" in objective.streams:
+    if tokenize is not None and "text" in objective.compared:
         metrics |= all_zeroshot(embedded, model, tokenize, prompts, accelerator.device)
+    metrics |= all_classify(embedded, objective)
     return metrics, ""
 
 
@@ -163,16 +165,44 @@ def all_zeroshot(
     prompts: Prompts | None,
     device: torch.device,
 ) -> dict[str, float]:
-    """Classification by words of every stream but the text; empty where there are under two classes."""
+    """Classification by words of every stream that shares the text's space; empty where there are under two classes."""
     metrics: dict[str, float] = {}
     classes = label_classes(embedded, prompts)
     if classes is None:
         return metrics
     text = class_embeddings(classes, lambda words: embed_texts(model, tokenize(words), device)).cpu()
+    compared = getattr(model, "module", model).compared
     for side in sorted(side for space, side in embedded.sides if space == "pooled"):
+        if not compared.issuperset(streams_of(side)):
+            continue
         result = side_zeroshot(embedded, side, classes, text)
         if side != "text" and result is not None:
             metrics |= {f"zeroshot/{side}/{key}": value for key, value in result.items()}
+    return metrics
+
+
+def all_classify(embedded: Embedded, objective: Objective) -> dict[str, float]:
+    """Recognition by the objective's classifiers, each on the windows that have its streams and the label.
+
+    ValueError for a window whose class the classifiers do not know.
+    """
+    metrics: dict[str, float] = {}
+    if objective.classify is None:
+        return metrics
+    label, classes = objective.classify.label, list(objective.classify.classes)
+    truth = [labels.get(label, "") for labels in embedded.labels]
+    unknown = sorted(set(filter(None, truth)) - set(classes))
+    if unknown:
+        raise ValueError(
+            f"the label {label!r} has the classes {', '.join(unknown)} here, which the classifiers were not trained for;"
+            f" they know {', '.join(classes)}"
+        )
+    for side in objective.classify.streams:
+        rows = [i for i, name in enumerate(truth) if name and bool(embedded.present[side][i])]
+        if rows:
+            found = [classes[i] for i in embedded.sides["logits", side][rows].argmax(1).tolist()]
+            result = recognition(found, [truth[i] for i in rows], classes)
+            metrics |= {f"classify/{side}/{key}": value for key, value in result.items()}
     return metrics
 
 

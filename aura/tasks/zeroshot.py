@@ -55,7 +55,11 @@ def zeroshot(embeddings: Tensor, classes: Tensor, truth: list[str], names: list[
     unknown = sorted(set(truth) - set(names))
     if unknown:
         raise ValueError(f"no prompts for the classes {unknown}; the prompts have {names}")
-    found = [names[i] for i in (embeddings @ classes.T).argmax(1).tolist()]
+    return recognition([names[i] for i in (embeddings @ classes.T).argmax(1).tolist()], truth, names)
+
+
+def recognition(found: list[str], truth: list[str], names: list[str]) -> dict[str, float]:
+    """Accuracy and macro-F1 (over the classes that occur) of N found classes, of the classes `names`."""
     occurring = sorted(set(truth))
     macro: Any = f1_score(truth, found, labels=occurring, average="macro", zero_division=0.0)  # pyright: ignore
     return {
