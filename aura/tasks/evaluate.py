@@ -171,9 +171,9 @@ def all_zeroshot(
     if classes is None:
         return metrics
     text = class_embeddings(classes, lambda words: embed_texts(model, tokenize(words), device)).cpu()
-    compared = getattr(model, "module", model).compared
+    module: Any = getattr(model, "module", model)
     for side in sorted(side for space, side in embedded.sides if space == "pooled"):
-        if not compared.issuperset(streams_of(side)):
+        if not module.compared.issuperset(streams_of(side)):
             continue
         result = side_zeroshot(embedded, side, classes, text)
         if side != "text" and result is not None:

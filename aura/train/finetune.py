@@ -67,8 +67,9 @@ def finetune_recipe(
     del values["train"]["warmup"]
     for override in overrides:
         apply_override(values, override)
-    if isinstance(values["train"]["steps"], int):
-        values["train"].setdefault("warmup", values["train"]["steps"] // 10)
+    settings = values["train"]
+    if isinstance(settings, dict) and isinstance(settings.get("steps"), int):
+        settings.setdefault("warmup", settings["steps"] // 10)
     return make_recipe(values, f"fine-tuning of {found}")
 
 
