@@ -1,4 +1,4 @@
-"""The model: a tower and a projection for every stream, and the temperatures of the pairs."""
+"""The model: a tower and a projection for every stream, the temperatures of the pairs, and classifiers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from aura.body.parts import PART_OF
 from aura.data.batch import Batch, Stream
 from aura.data.config import Input
-from aura.objectives.config import Objective
+from aura.objectives.config import Objective, streams_of
 from aura.objectives.fine import Tokens
 from aura.objectives.heads import FineHead
 from aura.objectives.temperature import LogScale
@@ -24,7 +24,9 @@ from aura.towers.tower import Tower
 class Embeddings(NamedTuple):
     """What the model gives for B rows; D is the shared space, N moments of width M.
 
-    pooled      stream -> (B, D) float32 of unit norm; zeros where the row lacks the stream
+    pooled      stream -> (B, D) float32 of unit norm (as wide as the tower where it has no projection); zeros where the
+                row lacks the stream
+    logits      side of `Classify.streams` -> (B, classes) float32, not to be read where the row lacks one of its streams
     moments     stream -> (B, N, M) float32, the map of N moments, its norm as a whole one; zeros likewise
     tokens, local, sensors, error, masked
                 stream of a fine pair -> see `aura.objectives.heads.FineOutput`; zeros where the row lacks the stream
@@ -39,6 +41,7 @@ class Embeddings(NamedTuple):
     """
 
     pooled: dict[str, Tensor]
+    logits: dict[str, Tensor]
     moments: dict[str, Tensor]
     tokens: dict[str, Tensor]
     local: dict[str, Tensor]
@@ -56,12 +59,12 @@ class Embeddings(NamedTuple):
 
 
 # Fields of `Embeddings` by stream through which gradients flow, and those without.
-LEARNED = ("pooled", "moments", "tokens", "local", "sensors", "error")
+LEARNED = ("pooled", "logits", "moments", "tokens", "local", "sensors", "error")
 FIXED = ("masked", "mask", "part", "start", "reach", "token_s", "present")
 
 
 class AuraModel(nn.Module):
-    """Towers, projections and temperatures as one module, prepared once for any kind of training.
+    """Towers, projections, temperatures and classifiers as one module, prepared once for any kind of training.
 
     Every tower runs in every forward, on the rows that have its stream, or on one empty row whose result is discarded:
     so all ranks issue the same collectives and every parameter gets a gradient on every rank.
@@ -78,12 +81,12 @@ class AuraModel(nn.Module):
     ) -> None:
         super().__init__()
         self.precision = precision
+        self.compared = objective.compared
         for stream in towers:
-            names = [name for name, pair in objective.pairs.items() if pair.space == "pooled"]
-            if not any(stream in side.split("+") for name in names for side in name.split(":")):
+            if stream not in self.compared | objective.classified:
                 raise ValueError(
                     f"towers.{stream}: no pair compares its pooled embedding, whose weights would get no gradient: add one"
-                    f" with `space: pooled`, such as {stream}:text"
+                    f" with `space: pooled`, such as {stream}:text, or a classifier of it"
                 )
         timed = {side for name, pair in objective.pairs.items() if pair.space == "moments" for side in name.split(":")}
         self.towers = nn.ModuleDict()
@@ -95,9 +98,14 @@ class AuraModel(nn.Module):
             if stream not in timed and getattr(tower, "moments_shape", None) is not None:
                 raise ValueError(f"towers.{stream}.moments is set, but no pair has `space: moments` for {stream}")
             self.towers[stream] = tower
-            self.heads[stream] = make_head(config.projection, tower.width, embedding, stream)
+            # A projection that no loss uses would get no gradient.
+            compared = stream in self.compared
+            self.heads[stream] = (
+                make_head(config.projection, tower.width, embedding, stream) if compared else nn.Identity()
+            )
         check_moments(objective, self.towers)
         self.fine = fine_heads(objective, self.towers, embedding)
+        self.classifiers = make_classifiers(objective, self.towers)
         self.token_s = {name: cast(Tower, self.towers[name]).token_s or 0.0 for name in self.fine}
         self.temperature = LogScale(
             objective.log_scale_init,
@@ -108,12 +116,14 @@ class AuraModel(nn.Module):
 
     def forward(self, batch: Batch) -> Embeddings:
         out: dict[str, dict[str, Tensor]] = {field: {} for field in (*LEARNED, *FIXED)}
+        outputs: dict[str, Tensor] = {}
         for name, tower in self.towers.items():
             stream = batch.streams[name]
             output, rows = run_tower(tower, stream, self.precision)
             put = partial(scatter, rows=rows, present=stream.present)
             out["present"][name] = stream.present
             out["pooled"][name] = put(self.project(name, output.pooled))
+            outputs[name] = put(output.pooled.float())
             if output.moments is not None:
                 flat = F.normalize(output.moments.float().flatten(1), dim=-1)
                 out["moments"][name] = put(flat.view(output.moments.shape))
@@ -125,6 +135,8 @@ class AuraModel(nn.Module):
                 out["part"][name] = parts_of(stream, output.mask.shape[1])
                 out["start"][name], out["reach"][name] = token_starts(stream, self.token_s[name])
                 out["token_s"][name] = torch.full_like(batch.span_s, self.token_s[name], device=output.mask.device)
+        for side, classifier in self.classifiers.items():
+            out["logits"][side] = classifier(torch.cat([outputs[stream] for stream in streams_of(side)], 1))
         log_scale, bias = self.temperature()
         return Embeddings(**out, log_scale=log_scale, bias=bias)
 
@@ -165,6 +177,16 @@ def fine_heads(objective: Objective, towers: nn.ModuleDict, embedding: int) -> n
             first = [name.split(":")[0] == stream for name in pairs]
             heads[stream] = FineHead(cast(Tower, towers[stream]).width, embedding, list(pairs.values()), first)
     return heads
+
+
+def make_classifiers(objective: Objective, towers: nn.ModuleDict) -> nn.ModuleDict:
+    """A linear classifier for each side of `objective.classify`, on the towers' outputs before any projection."""
+    classifiers = nn.ModuleDict()
+    if objective.classify is not None:
+        for side in objective.classify.streams:
+            width = sum(cast(Tower, towers[stream]).width for stream in streams_of(side))
+            classifiers[side] = nn.Linear(width, len(objective.classify.classes))
+    return classifiers
 
 
 def parts_of(stream: Stream, count: int) -> Tensor:
@@ -239,14 +261,16 @@ def scatter(values: Tensor, rows: Tensor, present: Tensor) -> Tensor:
 def joined(embeddings: Embeddings, name: str, space: str = "pooled") -> tuple[Tensor, Tensor]:
     """Embedding (B, D) and presence (B,) of one side of a pair; `imu+mocap` is the normalised sum of both.
 
-    In the space of moments D is the whole map, N * M.
+    In the space of moments D is the whole map, N * M; in that of `logits` it is the classes.
     """
-    if space == "moments":
-        return embeddings.moments[name].flatten(1), embeddings.present[name]
-    parts = name.split("+")
-    if len(parts) == 1:
-        return embeddings.pooled[name], embeddings.present[name]
+    parts = streams_of(name)
     present = torch.stack([embeddings.present[part] for part in parts]).all(0)
+    if space == "moments":
+        return embeddings.moments[name].flatten(1), present
+    if space == "logits":
+        return embeddings.logits[name], present
+    if len(parts) == 1:
+        return embeddings.pooled[name], present
     total = torch.stack([embeddings.pooled[part] for part in parts]).sum(0)
     # Rows without all the streams are replaced before the norm, so that no gradient passes through them.
     total = torch.where(present[:, None], total, torch.ones_like(total))

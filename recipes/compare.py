@@ -16,7 +16,9 @@ from pathlib import Path
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="+", type=Path, metavar="DIR", help="folders of results, the first: compared with")
+    parser.add_argument(
+        "results", nargs="+", type=Path, metavar="DIR", help="folders of results, the first: compared with"
+    )
     parser.add_argument("--out", type=Path, help="folder of comparison.json and report.html")
     options = parser.parse_args(arguments)
     if len(options.results) < 2:

@@ -94,7 +94,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     learn = parser.add_argument_group("probe, fewshot, transfer")
     add = learn.add_argument
-    add("--train", nargs="+", metavar="DIR[:SPLIT]", help="what the classifiers learn from (default: :train of --shards)")
+    add(
+        "--train",
+        nargs="+",
+        metavar="DIR[:SPLIT]",
+        help="what the classifiers learn from (default: :train of --shards)",
+    )
     add("--label", default="activity", help="the label to tell (activity)")
     add("--k", type=int, nargs="+", default=[1, 2, 3, 5, 10], help="fewshot: windows of each class (1 2 3 5 10)")
     add("--times", type=int, default=20, metavar="N", help="fewshot: draws of these windows (20)")
@@ -102,8 +107,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--lr", type=float, default=1e-3, help="transfer: learning rate (1e-3)")
     add = parser.add_argument_group("zeroshot, transfer").add_argument
     add("--prompts", help="file of classes in words (default: the recipe's, else the label's own values)")
-    add("--skip-other-classes", action="store_true", help="leave out windows of classes that the file lacks, and say so")
-    add("--fuse", nargs="+", default=[], metavar="A+B", help="zeroshot: streams to fuse, of each window those that it has")
+    add(
+        "--skip-other-classes", action="store_true", help="leave out windows of classes that the file lacks, and say so"
+    )
+    add(
+        "--fuse",
+        nargs="+",
+        default=[],
+        metavar="A+B",
+        help="zeroshot: streams to fuse, of each window those that it has",
+    )
     add("--placements", nargs="+", default=[], metavar="P", help="zeroshot: these sensors each alone too; `each`: all")
     add = parser.add_argument_group("retrieval, sync, localize").add_argument
     add("--sensors", type=int, nargs="+", metavar="K", help="retrieval: with K random sensors of each window")
@@ -186,9 +199,7 @@ def localize(request: Request, options: argparse.Namespace) -> Result:
 def zeroshot(request: Request, options: argparse.Namespace) -> Result:
     from aura.evaluation import recognition
 
-    return recognition.zeroshot(
-        request, options.prompts, options.fuse, options.placements, options.skip_other_classes
-    )
+    return recognition.zeroshot(request, options.prompts, options.fuse, options.placements, options.skip_other_classes)
 
 
 def probe(request: Request, options: argparse.Namespace) -> Result:

@@ -194,3 +194,9 @@ class DataConfig(Config):
 def kind_of(stream: str) -> str:
     """Kind of a stream by its name: `video_depth` is a `video`."""
     return stream.split("_", 1)[0]
+
+
+def source_of(text: str, split: str) -> Source:
+    """The source that DIR[:SPLIT] names on a command line; `split` where it names none. The colon of a URL is no split's."""
+    folder, colon, name = text.rpartition(":")
+    return Source(path=folder, split=name) if colon and name and "/" not in name else Source(path=text, split=split)

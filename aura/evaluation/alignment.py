@@ -58,5 +58,7 @@ def find(request: Request, text: str) -> Recording:
     found = find_recording(splits.values(), key, known[0], stream)
     if found is None:
         some = [entry["key"] for split in splits.values() for entry, _ in zip(split.entries(), range(3))]
-        raise EvaluationError(f"{folder} has neither a sample nor a recording {key!r}; samples are {', '.join(some)} ...")
+        raise EvaluationError(
+            f"{folder} has neither a sample nor a recording {key!r}; samples are {', '.join(some)} ..."
+        )
     return found

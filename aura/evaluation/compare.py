@@ -65,6 +65,8 @@ def write(table: list[list[str]], folders: Sequence[Path], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with atomic(out / "comparison.json") as file:
         file.write((json.dumps({"compared": [str(f) for f in folders], "rows": rows}, indent=1) + "\n").encode())
-    words = page.words("Differences are of the other less the first, window by window; intervals by bootstrap over people.")
+    words = page.words(
+        "Differences are of the other less the first, window by window; intervals by bootstrap over people."
+    )
     with atomic(out / "report.html") as file:
         file.write(page.page("comparison", [words, page.table(table)]).encode())

@@ -34,7 +34,9 @@ def examples_figure(
             axes = grid[row][1 + column]
             draw(axes, reader, windows, gallery, answer, f"{column + 1}.")
             for spine in axes.spines.values():
-                spine.set(visible=True, color=RIGHT if answer == place else WRONG, linewidth=3 if answer == place else 1)
+                spine.set(
+                    visible=True, color=RIGHT if answer == place else WRONG, linewidth=3 if answer == place else 1
+                )
     return figure
 
 

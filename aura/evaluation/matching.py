@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import permutations
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from aura import page
 from aura.data.reader import EvalReader
@@ -15,7 +13,7 @@ from aura.evaluation.examples import examples_figure
 from aura.evaluation.result import Result, Windows
 from aura.evaluation.windows import EvaluationError, Request, embed, keys_of, make_reader, people_of
 from aura.objectives.config import has_text
-from aura.tasks.evaluate import Embedded, comparison, pair_ranks, spaces_of
+from aura.tasks.evaluate import Embedded, pair_ranks, spaces_of
 from aura.tasks.localize import localization
 from aura.tasks.pieces import Cutting, draw_pieces, sync_on
 from aura.tasks.placing import fine_of, part_results, people_scenes
@@ -85,7 +83,11 @@ def shown(reader: EvalReader, windows: Embedded, pairs: Sequence[frozenset[str]]
         scores = windows.sides["pooled", query][chosen] @ windows.sides["pooled", gallery][both].T
         best = both[scores.topk(ANSWERS).indices]
         figure = examples_figure(reader, windows, query, chosen, gallery, best)
-        parts.append(page.picture(figure, f"{query} (left) and the first {gallery} that it finds, by whole windows; framed: its own"))
+        parts.append(
+            page.picture(
+                figure, f"{query} (left) and the first {gallery} that it finds, by whole windows; framed: its own"
+            )
+        )
     return [page.heading("Examples"), *parts] if parts else []
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from aura import page
 from aura.evaluation.result import Result, Windows
 from aura.evaluation.windows import EvaluationError, Labelled, Request, embed, labelled, streams_of
-from aura.tasks.evaluate import Embedded, embed_texts, label_classes
+from aura.tasks.evaluate import Embedded, check_classes, embed_texts, label_classes
 from aura.tasks.fewshot import fewshot as few_shots
 from aura.tasks.figures import calibration_figure, confusion_figure, map_figure
 from aura.tasks.probe import probe_answers
@@ -39,7 +38,9 @@ def zeroshot(
     known = load_prompts(prompts) if prompts else loaded.prompts
     classes = label_classes(windows, known)
     if classes is None:
-        raise EvaluationError("the windows have under two values of the label 'activity': give --prompts for a label of theirs")
+        raise EvaluationError(
+            "the windows have under two values of the label 'activity': give --prompts for a label of theirs"
+        )
     names, words = list(classes.classes), words_of(request, classes)
     result.facts["prompts"] = {"file": prompts, "label": classes.label, "classes": len(names), "hash": classes.hash}
 
@@ -71,7 +72,9 @@ def zeroshot(
         for stream in (s for s in streams_of(alone) if s.split("_")[0] == "imu"):
             tell(f"{stream} at the {placement} alone", alone.sides["pooled", stream], alone.present[stream], alone)
     if not result.figures:
-        raise EvaluationError(f"no window has the label {classes.label!r} of the classes: give --prompts for a label of theirs")
+        raise EvaluationError(
+            f"no window has the label {classes.label!r} of the classes: give --prompts for a label of theirs"
+        )
     add_map(result, windows, classes.label)
     return result
 
@@ -104,7 +107,9 @@ def placements_of(request: Request, names: Sequence[str]) -> list[str]:
         return sorted(there)
     unknown = sorted(set(names) - set(there))
     if unknown:
-        raise EvaluationError(f"--placements: no sensor is at the {', '.join(unknown)}; there are {', '.join(sorted(there))}")
+        raise EvaluationError(
+            f"--placements: no sensor is at the {', '.join(unknown)}; there are {', '.join(sorted(there))}"
+        )
     return list(names)
 
 
@@ -151,7 +156,10 @@ def add_map(result: Result, windows: Embedded, label: str) -> None:
         if len(rows) > 3:
             sides.append((stream, rows.vectors.numpy(), rows.labels))
     if sides:
-        result.parts += [page.heading("Map"), page.picture(map_figure(sides), f"embeddings by {label}; t-SNE keeps neighbours, not distances")]
+        result.parts += [
+            page.heading("Map"),
+            page.picture(map_figure(sides), f"embeddings by {label}; t-SNE keeps neighbours, not distances"),
+        ]
 
 
 def both_sides(request: Request, train: Sequence[str], label: str) -> list[tuple[str, Labelled, Labelled]]:
@@ -173,7 +181,9 @@ def probe(request: Request, train: Sequence[str], label: str) -> Result:
     result = Result()
     for stream, learn, test in both_sides(request, train, label):
         names = sorted(set(learn.labels))
-        for kind, found in probe_answers(learn.vectors.numpy(), learn.labels, test.vectors.numpy(), test.labels).items():
+        for kind, found in probe_answers(
+            learn.vectors.numpy(), learn.labels, test.vectors.numpy(), test.labels
+        ).items():
             told(result, f"{stream}, {kind}", test, found, names)
             result.figures[f"{stream}, {kind}"]["train"] = float(len(learn))
     return result
@@ -183,7 +193,9 @@ def fewshot(request: Request, train: Sequence[str], label: str, ks: Sequence[int
     """Classifiers on k windows of each class, `draws` times; see `aura.tasks.fewshot`. Intervals are over people."""
     result = Result()
     for stream, learn, test in both_sides(request, train, label):
-        found = few_shots(learn.vectors.numpy(), learn.labels, test.vectors.numpy(), test.labels, tuple(ks), draws, seed)
+        found = few_shots(
+            learn.vectors.numpy(), learn.labels, test.vectors.numpy(), test.labels, tuple(ks), draws, seed
+        )
         for k, figures in found.figures.items():
             for kind in ("linear", "mean"):
                 own = {key.removeprefix(f"{kind}/"): v for key, v in figures.items() if key.startswith(f"{kind}/")}
@@ -218,5 +230,28 @@ def transfer(
         told(result, stream, test, found.found, names)
         result.facts["prompts"] = {"file": prompts, "label": label, "classes": len(names), "hash": classes.hash}
         if found.unseen:
-            result.notes.append(f"{stream}: no training window of {', '.join(found.unseen)}: known by their words alone")
+            result.notes.append(
+                f"{stream}: no training window of {', '.join(found.unseen)}: known by their words alone"
+            )
+    return result
+
+
+def finetune(request: Request) -> Result:
+    """What the classifiers of a fine-tuned run (recipes/finetune.py) answer."""
+    recipe, result = request.loaded.recipe, Result()
+    classify = recipe.objective.classify
+    if classify is None:
+        raise EvaluationError(
+            f"recipe {recipe.name} has no classifier: train one with recipes/finetune.py --checkpoint"
+            f" {request.loaded.checkpoint} --train DIR, and give its run directory here; --task probe needs none"
+        )
+    windows, names = embed(request), list(classify.classes)
+    check_classes(windows, classify)
+    for side in classify.streams:
+        rows = labelled(windows, windows.sides["logits", side], windows.present[side], classify.label)
+        if len(rows):
+            found = [names[i] for i in rows.vectors.argmax(1).tolist()]
+            told(result, side, rows, found, names, rows.vectors.double().softmax(-1).numpy())
+    if not result.figures:
+        raise EvaluationError(f"no window has the label {classify.label!r} and a stream of a classifier")
     return result

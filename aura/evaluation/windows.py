@@ -55,7 +55,9 @@ def split_of(text: str, split: str) -> tuple[str, str]:
 def make_reader(request: Request, placement: str | None = None) -> EvalReader:
     """All windows of the shards; `placement`: of the sensors there alone."""
     loaded = request.loaded
-    sources = tuple(Source(path=path, split=name) for path, name in (split_of(s, request.split) for s in request.shards))
+    sources = tuple(
+        Source(path=path, split=name) for path, name in (split_of(s, request.split) for s in request.shards)
+    )
     config = loaded.recipe.data.model_copy(update={"eval": sources, "workers": request.workers})
     inputs = dict(loaded.recipe.inputs)
     if placement is not None:

@@ -67,8 +67,32 @@ class Fine(Config):
         return tuple(term for term in ("late", "token", "local", "multi_positive") if getattr(self, term))
 
 
+class Classify(Config):
+    """Recognition of a label by a linear classifier on the towers' outputs, trained by cross-entropy.
+
+    A name of `streams` may join some: `imu+mocap` is a classifier of its own, on the outputs of both side by side.
+    """
+
+    label: str = Field(default="activity", description="the samples' label whose values are the classes")
+    classes: tuple[str, ...] = Field(min_length=2, description="in the order of the classifier's outputs")
+    streams: tuple[str, ...] = Field(min_length=1)
+    weight: float = Field(default=1.0, gt=0, description="of the sum over `streams`, beside the weights of pairs")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over all classes")
+
+    @model_validator(mode="after")
+    def _check(self) -> Classify:
+        for name, values in (("classes", self.classes), ("streams", self.streams)):
+            if len(set(values)) < len(values) or not all(values):
+                raise ValueError(f"{name}: each is named once and has a name, found {', '.join(map(repr, values))}")
+        for side in self.streams:
+            parts = side.split("+")
+            if not all(parts) or len(set(parts)) < len(parts) or ":" in side:
+                raise ValueError(f"streams: {side!r} is neither a stream nor streams joined by a plus, as in imu+mocap")
+        return self
+
+
 class Objective(Config):
-    """Contrastive loss over pairs of streams.
+    """Contrastive loss over pairs of streams, and recognition of a label.
 
     A name may join streams: `imu+mocap:text` contrasts the normalised sum of two embeddings with text. `twins` says what
     rows that mean the same (see `same_text`) are to each other in pairs with text: left out, positives as well, or, as in
@@ -76,7 +100,8 @@ class Objective(Config):
     """
 
     loss: Literal["infonce", "sigmoid"] = "infonce"
-    pairs: dict[str, Pair] = Field(min_length=1)
+    pairs: dict[str, Pair] = Field(default={})
+    classify: Classify | None = None
     fine: dict[str, Fine] = Field(default={}, description="pairs that are aligned by moments and body parts too")
     same_text: str = Field(
         default="string", description="in pairs with text: `string`, or `label:<name>`: rows of equal label"
@@ -104,6 +129,8 @@ class Objective(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Objective:
+        if not self.pairs and self.classify is None:
+            raise ValueError("name at least one pair in `pairs`, such as imu:text, or what to `classify`")
         for name, pair in self.pairs.items():
             sides = name.split(":")
             if len(sides) != 2 or not all(part for side in sides for part in side.split("+")):
@@ -131,12 +158,22 @@ class Objective(Config):
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """Names of all streams that some pair needs, in order of first use."""
-        found: dict[str, None] = {}
-        for name in (*self.pairs, *self.fine):
-            for side in name.split(":"):
-                found.update(dict.fromkeys(side.split("+")))
-        return tuple(found)
+        """Names of all streams that some pair or classifier needs, in order of first use."""
+        names = (*self.pairs, *self.fine, *(self.classify.streams if self.classify else ()))
+        return tuple(dict.fromkeys(stream for name in names for stream in streams_of(name)))
+
+    @property
+    def compared(self) -> frozenset[str]:
+        """Streams whose pooled embedding is compared with another's, in the shared space."""
+        found = {stream for name, pair in self.pairs.items() if pair.space == "pooled" for stream in streams_of(name)}
+        return frozenset(found | {name.split(":")[1] for name, fine in self.fine.items() if fine.multi_positive})
+
+    @property
+    def classified(self) -> frozenset[str]:
+        """Streams that some classifier reads."""
+        return frozenset(
+            stream for side in (self.classify.streams if self.classify else ()) for stream in streams_of(side)
+        )
 
     @property
     def scales(self) -> tuple[str, ...]:
@@ -152,6 +189,11 @@ class Objective(Config):
     @property
     def log_scale_max(self) -> float:
         return -math.log(self.min_temperature)
+
+
+def streams_of(name: str) -> list[str]:
+    """Streams that a pair or a side of one names: those of `imu+mocap:text` are imu, mocap and text."""
+    return name.replace(":", "+").split("+")
 
 
 def has_text(*sides: str) -> bool:

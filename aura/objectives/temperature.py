@@ -18,7 +18,8 @@ class LogScale(nn.Module):
     Exponentials of the logarithms are what `contrast` takes as `scale`. No weight decay belongs on either.
     """
 
-    bound: Tensor
+    log_scale: Tensor
+    bias: Tensor | None
 
     def __init__(
         self, init: Sequence[float], max: float, learn: bool = True, sigmoid: bool = False, min: float = 0.0
@@ -28,8 +29,13 @@ class LogScale(nn.Module):
             if not min <= start <= max:
                 raise ValueError(f"the logarithm of the inverse temperature starts at {start}, outside [{min}, {max}]")
         self.min, self.max = min, max
+        self.bias = None
+        if not init:  # without pairs: an empty parameter would get no gradient, and ZeRO-3 fails on one
+            self.register_buffer("log_scale", torch.zeros(0), persistent=False)
+            return
         self.log_scale = nn.Parameter(torch.tensor(init, dtype=torch.float32), requires_grad=learn)
-        self.bias = nn.Parameter(torch.full((len(init),), SIGMOID_BIAS, dtype=torch.float32)) if sigmoid else None
+        if sigmoid:
+            self.bias = nn.Parameter(torch.full((len(init),), SIGMOID_BIAS, dtype=torch.float32))
 
     def forward(self) -> tuple[Tensor, Tensor]:
         bias = torch.zeros_like(self.log_scale, requires_grad=False) if self.bias is None else self.bias

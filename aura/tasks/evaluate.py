@@ -1,4 +1,4 @@
-"""Evaluation of a model on held-out windows: every ordered pair by retrieval, every stream by text prompts."""
+"""Evaluation of a model on held-out windows: every ordered pair by retrieval, every stream by text prompts, classifiers."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from torch import Tensor
 from aura.data.batch import Batch, Stream
 from aura.data.reader import ReadError
 from aura.model import joined, tokens_of
-from aura.objectives.config import Objective, has_text
-from aura.objectives.rows import Rows, overlapping, same_meaning
+from aura.objectives.config import Classify, Objective, has_text, streams_of
+from aura.objectives.rows import Rows
 from aura.tasks.fine import Parts, parts_by, similarity, spreads, terms_of, with_sensors
-from aura.tasks.retrieval import retrieval_by
-from aura.tasks.zeroshot import Prompts, class_embeddings, default_prompts, zeroshot
+from aura.tasks.retrieval import Ranks, ranks, ranks_by, twins
+from aura.tasks.zeroshot import Prompts, class_embeddings, default_prompts, recognition, zeroshot
 
 
 @dataclass
 class Embedded:
     """Windows as embeddings: one row a window, of all ranks, in the order of the index.
 
-    sides      (space, name of a pair's side) -> (N, D) embeddings of unit norm, zeros where absent
+    sides      (space, name of a pair's side) -> (N, D) embeddings of unit norm, zeros where absent;
+               ("logits", name of a classifier) -> (N, classes)
     parts      (term of a fine pair, stream) -> what windows are compared by
     present    name of a side -> (N,) bool
+    numbers    of the reader's windows
     groups, subjects
                of people or cameras at the same place and time, and whose window it is; "" if none
     """
 
     sides: dict[tuple[str, str], Tensor]
     present: dict[str, Tensor]
+    numbers: np.ndarray
     start_s: np.ndarray
     span_s: np.ndarray
     recordings: np.ndarray
@@ -64,17 +67,17 @@ def embed_windows(
         if "+" not in term
         for stream in name.split(":")
     }
-    sides = {side for _, side in wanted}
+    wanted |= {("logits", side) for side in (objective.classify.streams if objective.classify else ())}
     tensors: dict[Any, list[Tensor]] = {}
     rows: list[tuple] = []
     model.eval()
     for batch in reader:
         with torch.no_grad():
             output = model((batch if sensors is None else with_sensors(batch, sensors)).to(accelerator.device))
-        for space, side in wanted:
-            tensors.setdefault((space, side), []).append(joined(output, side, space)[0].cpu())
-        for side in sides:
-            tensors.setdefault(side, []).append(joined(output, side)[1].cpu())
+        found = {(space, side): joined(output, side, space) for space, side in wanted}
+        values: dict[Any, Tensor] = {key: value for key, (value, _) in found.items()}
+        for key, value in (values | {side: present for (_, side), (_, present) in found.items()}).items():
+            tensors.setdefault(key, []).append(value.cpu())
         for term, stream in fine:
             parts = parts_by(tokens_of(output, stream), term)
             tensors.setdefault((term, stream, "values"), []).append(parts.values.cpu())
@@ -109,6 +112,7 @@ def _assemble(parts: list[tuple[dict, list[tuple]]]) -> Embedded:
     return Embedded(
         sides={key: value for key, value in tensors.items() if isinstance(key, tuple) and len(key) == 2},
         present={key: value for key, value in tensors.items() if isinstance(key, str)},
+        numbers=np.array(columns[0]),
         start_s=np.array(columns[2]),
         span_s=np.array(columns[3]),
         recordings=np.array(columns[4]),
@@ -130,30 +134,39 @@ def evaluate(
     stop: Callable[[Any], str] = lambda accelerator: "",
     sensors: int | None = None,
 ) -> tuple[dict[str, float], str]:
-    """Metrics of all pairs, both orders, and of text prompts; all ranks call it and get the same. Keys as in design:
-    `retrieval/<a>:<b>/R@1`, `zeroshot/<stream>/accuracy`; of fine pairs `retrieval/<a>:<b>/late/R@1`, by each term that
+    """Metrics of all pairs, both orders, of text prompts and of classifiers; all ranks call it and get the same. Keys as in
+    design: `retrieval/<a>:<b>/R@1`, `zeroshot/<stream>/accuracy`, `classify/<side>/accuracy`; of fine pairs `retrieval/<a>:<b>/late/R@1`, by each term that
     they were trained with (see `terms_of`). Also returns why it ended early, or ""."""
     embedded, reason = embed_windows(reader, model, accelerator, objective, stop, sensors)
     if embedded is None:
         return {}, reason
     metrics = all_retrieval(embedded, objective)
-    if tokenize is not None and "text" in objective.streams:
+    if tokenize is not None and "text" in objective.compared:
         metrics |= all_zeroshot(embedded, model, tokenize, prompts, accelerator.device)
+    metrics |= all_classify(embedded, objective)
     return metrics, ""
 
 
 def all_retrieval(embedded: Embedded, objective: Objective) -> dict[str, float]:
     """Retrieval of all pairs, in both orders; of fine pairs by each of their terms."""
     metrics: dict[str, float] = {}
-    kinds = [(name, pair.space, "") for name, pair in objective.pairs.items()]
-    kinds += [(name, term, f"{term}/") for name, fine in objective.fine.items() for term in terms_of(fine)]
-    for name, space, prefix in kinds:
+    for name in dict.fromkeys((*objective.pairs, *objective.fine)):
         a, b = name.split(":")
         for query, gallery in ((a, b), (b, a)):
-            result = pair_retrieval(embedded, query, gallery, space, objective)
-            if result is not None:
-                metrics |= {f"retrieval/{query}:{gallery}/{prefix}{key}": value for key, value in result.items()}
+            for term, space in spaces_of(objective, query, gallery).items():
+                found = pair_ranks(embedded, query, gallery, space, objective)
+                if found is not None and (term or name in objective.pairs):
+                    prefix = f"retrieval/{query}:{gallery}/{term}/" if term else f"retrieval/{query}:{gallery}/"
+                    metrics |= {prefix + key: value for key, value in found[0].figures().items()}
     return metrics
+
+
+def spaces_of(objective: Objective, a: str, b: str) -> dict[str, str]:
+    """In what two sides are compared: "" -> the space of their pair, or of whole embeddings where no loss compares them; and
+    the terms of their fine pair."""
+    pair = objective.pairs.get(f"{a}:{b}") or objective.pairs.get(f"{b}:{a}")
+    fine = objective.fine.get(f"{a}:{b}") or objective.fine.get(f"{b}:{a}")
+    return {"": pair.space if pair else "pooled"} | {term: term for term in (terms_of(fine) if fine else ())}
 
 
 def all_zeroshot(
@@ -163,23 +176,57 @@ def all_zeroshot(
     prompts: Prompts | None,
     device: torch.device,
 ) -> dict[str, float]:
-    """Classification by words of every stream but the text; empty where there are under two classes."""
+    """Classification by words of every stream that shares the text's space; empty where there are under two classes."""
     metrics: dict[str, float] = {}
     classes = label_classes(embedded, prompts)
     if classes is None:
         return metrics
     text = class_embeddings(classes, lambda words: embed_texts(model, tokenize(words), device)).cpu()
+    module: Any = getattr(model, "module", model)
     for side in sorted(side for space, side in embedded.sides if space == "pooled"):
+        if not module.compared.issuperset(streams_of(side)):
+            continue
         result = side_zeroshot(embedded, side, classes, text)
         if side != "text" and result is not None:
             metrics |= {f"zeroshot/{side}/{key}": value for key, value in result.items()}
     return metrics
 
 
-def pair_retrieval(
+def all_classify(embedded: Embedded, objective: Objective) -> dict[str, float]:
+    """Recognition by the objective's classifiers, each on the windows that have its streams and the label.
+
+    ValueError for a window whose class the classifiers do not know.
+    """
+    metrics: dict[str, float] = {}
+    if objective.classify is None:
+        return metrics
+    label, classes = objective.classify.label, list(objective.classify.classes)
+    truth = [labels.get(label, "") for labels in embedded.labels]
+    check_classes(embedded, objective.classify)
+    for side in objective.classify.streams:
+        rows = [i for i, name in enumerate(truth) if name and bool(embedded.present[side][i])]
+        if rows:
+            found = [classes[i] for i in embedded.sides["logits", side][rows].argmax(1).tolist()]
+            result = recognition(found, [truth[i] for i in rows], classes)
+            metrics |= {f"classify/{side}/{key}": value for key, value in result.items()}
+    return metrics
+
+
+def check_classes(embedded: Embedded, classify: Classify) -> None:
+    """ValueError for a window of a class that the classifiers do not know."""
+    values = {labels.get(classify.label, "") for labels in embedded.labels} - {""}
+    unknown = sorted(values - set(classify.classes))
+    if unknown:
+        raise ValueError(
+            f"the label {classify.label!r} has the classes {', '.join(unknown)} here, which the classifiers were not trained"
+            f" for; they know {', '.join(classify.classes)}"
+        )
+
+
+def pair_ranks(
     embedded: Embedded, query: str, gallery: str, space: str, objective: Objective
-) -> dict[str, float] | None:
-    """Retrieval among the windows that have both streams; None where fewer than two have.
+) -> tuple[Ranks, np.ndarray] | None:
+    """Where the windows that have both streams find their own, and which windows they are (n,); None for fewer than two.
 
     space    `pooled` or `moments`; of a fine pair `late` or `local`; `late+local`: the sum of both, equally weighed
     """
@@ -189,28 +236,26 @@ def pair_retrieval(
     chosen = torch.from_numpy(both)
     start, span = (torch.from_numpy(values[both]) for values in (embedded.start_s, embedded.span_s))
     words: Any = None
-    with_text = has_text(query, gallery)
-    if with_text:
+    if has_text(query, gallery):
         if objective.same_text == "string":
-            words = embedded.texts[both]
+            words = embedded.texts[both].tolist()
         else:
             label = objective.same_text.removeprefix("label:")
-            words = np.array([values.get(label, "") for values in np.array(embedded.labels, dtype=object)[both]])
-    keys = Rows.of(embedded.recordings[both].tolist(), start, span, words.tolist() if with_text else None)
-
-    def right(rows: slice) -> Tensor:
-        same = overlapping(keys[rows], keys)
-        return same | same_meaning(keys[rows], keys) if with_text else same
-
-    compare = comparison(embedded, query, gallery, space, chosen)
-    return retrieval_by(lambda rows: compare(rows, slice(None)), len(start), len(start), right)
+            words = [values.get(label, "") for values in np.array(embedded.labels, dtype=object)[both]]
+    right = twins(Rows.of(embedded.recordings[both].tolist(), start, span, words))
+    if (space, query) in embedded.sides:
+        found = ranks(embedded.sides[space, query][chosen], embedded.sides[space, gallery][chosen], right)
+    else:
+        compare = comparison(embedded, query, gallery, space, chosen)
+        found = ranks_by(lambda rows: compare(rows, slice(None)), len(start), len(start), right.mask)
+    return found, np.flatnonzero(both)
 
 
 def comparison(
     embedded: Embedded, query: str, gallery: str, space: str, chosen: Tensor
 ) -> Callable[[slice | Tensor, slice | Tensor], Tensor]:
     """What gives the similarities (float64) of some of the chosen windows' queries with some of their gallery; see
-    `pair_retrieval` for `space`."""
+    `pair_ranks` for `space`."""
     if (space, query) in embedded.sides:
         x, y = (embedded.sides[space, side][chosen].double() for side in (query, gallery))
         return lambda rows, columns: x[rows] @ y[columns].T

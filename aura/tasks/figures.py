@@ -25,7 +25,9 @@ def confusion_figure(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     image = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
     small = 8 if count <= 20 else 6
     axes.set_xticks(range(count), names, rotation=90, fontsize=small)
-    axes.set_yticks(range(count), [f"{name} ({total:.0f})" for name, total in zip(names, matrix.sum(1))], fontsize=small)
+    axes.set_yticks(
+        range(count), [f"{name} ({total:.0f})" for name, total in zip(names, matrix.sum(1))], fontsize=small
+    )
     axes.set(xlabel="found", ylabel="true (windows)")
     if count <= 30:
         for i, j in zip(*np.nonzero(matrix)):

@@ -31,18 +31,6 @@ def retrieval(
     return ranks(queries, gallery, answers).figures(ks)
 
 
-def retrieval_by(
-    scores_of: Callable[[slice], Tensor],
-    count: int,
-    size: int,
-    right: Right | None = None,
-    ks: tuple[int, ...] = KS,
-    block: int = 1024,
-) -> dict[str, float]:
-    """`Ranks.figures` by any similarity, see `ranks_by`."""
-    return ranks_by(scores_of, count, size, right, block).figures(ks)
-
-
 @dataclass(frozen=True)
 class Answers:
     """Which items answer which queries: those of the same code, and listed pairs.

@@ -3,6 +3,7 @@
 checkpoints/step_00000500/
     towers/<stream>.safetensors    the tower, its projection, its head of fine pairs
     shared.safetensors             temperatures and biases
+    classifiers.safetensors        <side>.weight, <side>.bias, where the objective has classifiers
     optimizer.safetensors          <state>/<parameter name>
     random-00000.safetensors       random state of each rank
     recipe.yaml
@@ -20,7 +21,7 @@ import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 
 from aura.data.files import sha256_of, sync_folder
 from aura.model import AuraModel
+from aura.towers.tower import Tower
 from aura.train.optim import load_optimizer_state, optimizer_state
 from aura.train.recipe import Recipe, to_yaml
 from aura.train.rundir import RunError, write_atomic
@@ -60,6 +62,8 @@ def save(
 
     weights = {f"towers/{stream}": _tower_state(module, stream) for stream in module.towers}
     weights["shared"] = _whole(dict(module.temperature.named_parameters()))
+    if module.classifiers:
+        weights["classifiers"] = _whole(dict(module.classifiers.named_parameters()))
     moments = optimizer_state(module, optimizer)
     rank = accelerator.process_index
     fault = _attempt(lambda: save_file(_random_state(), temporary / f"random-{rank:05d}.safetensors"))
@@ -246,12 +250,15 @@ def load_weights(path: Path, module: AuraModel, streams: list[str] | None = None
             mine = {k.removeprefix(part + "."): v for k, v in tensors.items() if k.startswith(part + ".")}
             _fit(target, mine, file)
     _fit(module.temperature, _read(path / "shared.safetensors"), path / "shared.safetensors")
+    if module.classifiers:
+        _fit(module.classifiers, _read(path / "classifiers.safetensors"), path / "classifiers.safetensors")
 
 
 def load_towers(path: Path, module: AuraModel) -> list[str]:
     """Fills the towers that a run or checkpoint has too; gives their names. RunError where there is none, or one does not fit.
 
-    Projections, heads of fine pairs and temperatures start anew: they belong to the objective.
+    Projections, heads of fine pairs, classifiers and temperatures start anew: they belong to the objective. A branch of
+    moments that the tower here lacks is left behind.
     """
     found = latest_checkpoint(path / "checkpoints") if (path / "checkpoints").is_dir() else path
     if found is None or read_state(found) is None:
@@ -262,6 +269,8 @@ def load_towers(path: Path, module: AuraModel) -> list[str]:
     for stream in shared:
         file = found / "towers" / f"{stream}.safetensors"
         mine = {k.removeprefix("tower."): v for k, v in _read(file).items() if k.startswith("tower.")}
+        if cast(Tower, module.towers[stream]).moments_shape is None:
+            mine = {k: v for k, v in mine.items() if not k.startswith("branch.")}
         _fit(module.towers[stream], mine, file)
     return shared
 

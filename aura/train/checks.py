@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aura.data.index import Split
+from aura.objectives.config import Classify
 from aura.tasks.fine import terms_of
 from aura.tasks.zeroshot import Prompts
 from aura.train.recipe import Recipe, RecipeError
@@ -36,6 +37,8 @@ def check_data(recipe: Recipe, sources: Sequence[Split], held_out: Sequence[Spli
                 f"eval.prompts {recipe.eval.prompts} has no words for {', '.join(missing)}, values of the label"
                 f" {prompts.label!r} in data.eval"
             )
+    if recipe.objective.classify is not None:
+        _check_classes(recipe.objective.classify, sources, held_out)
     best = recipe.checkpoint.best
     if best is not None and best not in (known := metric_names(recipe)):
         near = [name for name in known if name.endswith(("/R@1", "/accuracy"))]
@@ -58,7 +61,31 @@ def metric_names(recipe: Recipe) -> list[str]:
     if "text" in recipe.objective.streams:
         sides = dict.fromkeys(side for pair in pairs for side in pair if side != "text")
         names += [f"zeroshot/{side}/{k}" for side in sides for k in ("accuracy", "macro_f1")]
+    classify = recipe.objective.classify
+    names += [
+        f"classify/{side}/{k}" for side in (classify.streams if classify else ()) for k in ("accuracy", "macro_f1")
+    ]
     return names
+
+
+def _check_classes(classify: Classify, sources: Sequence[Split], held_out: Sequence[Split]) -> None:
+    """Every class of the training data has an output, every class of the evaluation was trained."""
+    _check_label("objective.classify", classify.label, sources)
+    trained, tested = (
+        {value for split in splits for value in split.totals["labels"].get(classify.label, {}) if value}
+        for splits in (sources, held_out)
+    )
+    if unknown := sorted(trained - set(classify.classes)):
+        raise RecipeError(
+            f"objective.classify.classes lacks {', '.join(unknown)}, values of the label {classify.label!r} in data.sources"
+        )
+    if held_out:
+        _check_label("objective.classify (data.eval)", classify.label, held_out)
+    if unknown := sorted(tested - trained):
+        raise RecipeError(
+            f"data.eval has the classes {', '.join(unknown)} of the label {classify.label!r}, which no sample of data.sources"
+            " has: train on data that has them, or evaluate on data without them"
+        )
 
 
 def _check_label(key: str, label: str, splits: Sequence[Split]) -> None:

@@ -33,6 +33,10 @@ class Loaded:
     precomputed: dict[str, str]
     prompts: Prompts | None
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
 
 def find_checkpoint(path: Path) -> Path:
     """A checkpoint itself, or the latest one of a run. RunError where there is none."""

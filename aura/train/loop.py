@@ -316,13 +316,14 @@ def gather_objects(value: T, accelerator: Any) -> list[T]:
 
 
 def score(metrics: dict[str, float], best: str | None) -> float:
-    """What decides the best checkpoint: one metric, or the mean R@1 of all pairs."""
+    """What decides the best checkpoint: one metric, or the mean R@1 of all pairs, without pairs the classifiers' accuracy."""
     if best is not None:
         if best not in metrics:
             raise RunError(f"checkpoint.best={best!r}: the evaluation lacks it, no held-out window has these streams")
         return metrics[best]
-    recalls = [v for k, v in metrics.items() if k.endswith("/R@1") and "chance" not in k]
-    return sum(recalls) / max(1, len(recalls))
+    found = [v for k, v in metrics.items() if k.endswith("/R@1") and "chance" not in k]
+    found = found or [v for k, v in metrics.items() if k.startswith("classify/") and k.endswith("/accuracy")]
+    return sum(found) / max(1, len(found))
 
 
 def on_main(accelerator: Any, action: Callable[[], T]) -> T:

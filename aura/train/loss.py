@@ -1,4 +1,4 @@
-"""The loss of a recipe: its pairs, weighted and summed."""
+"""The loss of a recipe: its pairs and classifiers, weighted and summed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aura.data.batch import Batch
 from aura.model import Embeddings, joined, tokens_of
+from aura.objectives.classify import classify, targets
 from aura.objectives.config import Fine, Objective, has_text
 from aura.objectives.contrast import contrast, within
 from aura.objectives.fine import (
@@ -27,7 +28,8 @@ def compute_loss(output: Embeddings, batch: Batch, objective: Objective) -> tupl
     """This rank's part of the loss (over ranks the parts add up), and the statistics of the whole batch.
 
     Statistics: `loss`, and per pair `loss/<a>:<b>`, `within/<a>:<b>` where it has that term, `accuracy/<a>:<b>`,
-    `rows/<a>:<b>`, `scale/<a>:<b>`; equal on all ranks.
+    `rows/<a>:<b>`, `scale/<a>:<b>`; per classifier `classify/<side>`, `classify_accuracy/<side>`, `classify_rows/<side>`;
+    equal on all ranks.
     """
     windows = batch.recordings, batch.start_s.to(batch.row.device), batch.span_s.to(batch.row.device)
     rows = Rows.of(*windows, meanings(batch, objective))
@@ -66,6 +68,14 @@ def compute_loss(output: Embeddings, batch: Batch, objective: Objective) -> tupl
         for term, weight, value, extra in fine_terms(output, name, fine, objective, rows, everyone, scales):
             total = total + weight * value
             parts |= {f"{term}/{name}": value} | {f"{key}/{name}": x for key, x in extra.items()}
+    if objective.classify is not None:
+        labels = targets(batch.labels, objective.classify.label, objective.classify.classes).to(batch.row.device)
+        for name in objective.classify.streams:
+            logits, present = side(name, "logits")
+            found = classify(logits, labels, present, objective.classify.label_smoothing)
+            total = total + objective.classify.weight * found.loss
+            parts[f"classify/{name}"], parts[f"classify_accuracy/{name}"] = found.loss, found.accuracy
+            parts[f"classify_rows/{name}"] = found.count / world()[1]
     parts["loss"] = total
     sums = torch.stack([part.detach().to(total.dtype) for part in parts.values()])
     stats = dict(zip(parts, total_over_ranks(sums).tolist()))

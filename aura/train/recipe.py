@@ -63,7 +63,8 @@ class Checkpoint(Config):
     every: int = Field(default=500, gt=0)
     keep: int = Field(default=2, ge=1, description="the last ones that stay; the best one stays too")
     best: str | None = Field(
-        default=None, description="metric of the evaluation that decides the best; default: mean R@1"
+        default=None,
+        description="metric of the evaluation that decides the best; default: mean R@1, without pairs mean accuracy",
     )
 
 
@@ -111,12 +112,10 @@ class Recipe(Config):
         for section, keys in (("inputs", self.inputs), ("towers", self.towers)):
             for stream in needed:
                 if stream not in keys:
-                    raise ValueError(
-                        f"objective.pairs names the stream {stream!r}, which {section} lacks: {sorted(keys)}"
-                    )
+                    raise ValueError(f"objective names the stream {stream!r}, which {section} lacks: {sorted(keys)}")
             for stream in keys:
                 if stream not in needed:
-                    raise ValueError(f"{section}.{stream}: no pair of objective.pairs uses this stream")
+                    raise ValueError(f"{section}.{stream}: nothing in objective uses this stream")
         window = self.data.window
         for stream in {stream for name in self.objective.fine for stream in name.split(":")} if window.shift_s else ():
             token_s = getattr(self.towers[stream], "token_s", window.shift_step_s)

@@ -63,14 +63,16 @@ def plot_run(metrics: list[dict[str, Any]], folder: Path) -> list[Path]:
     if train:
         figure, axes = plt.subplots(2, 2, figsize=(12, 7.5), constrained_layout=True)
         for ax, prefix, title in (
-            (axes[0, 0], "loss/", "loss of each pair"),
-            (axes[0, 1], "accuracy/", "in-batch accuracy"),
-            (axes[1, 0], "scale/", "inverse temperature"),
+            (axes[0, 0], ("loss/", "classify/"), "loss of each pair and classifier"),
+            (axes[0, 1], ("accuracy/", "classify_accuracy/"), "in-batch accuracy"),
+            (axes[1, 0], ("scale/",), "inverse temperature"),
         ):
-            for key in [k for k in train[-1] if k.startswith(prefix)]:
-                ax.plot([m["step"] for m in train], [m.get(key) for m in train], label=key.removeprefix(prefix), lw=1)
+            keys = [k for k in train[-1] if k.startswith(prefix)]
+            for key in keys:
+                ax.plot([m["step"] for m in train], [m.get(key) for m in train], label=key.partition("/")[2], lw=1)
             ax.set(title=title, xlabel="step")
-            ax.legend(fontsize=8)
+            if keys:
+                ax.legend(fontsize=8)
         steps = [m["step"] for m in train]
         axes[1, 1].plot(steps, [m["samples_per_s"] for m in train], lw=1, color="tab:blue")
         axes[1, 1].set(title="windows per second (blue), share of time waiting for data (red)", xlabel="step")
@@ -126,16 +128,18 @@ def retrieval_pairs(metrics: dict[str, Any]) -> list[str]:
 
 def results_table(metrics: dict[str, Any]) -> str:
     """The last evaluation as text."""
-    lines = [
+    pairs = retrieval_pairs(metrics)
+    head = (
         f"{'query : gallery':28} {'R@1':>7} {'R@5':>7} {'R@10':>7} {'MRR':>7} {'chance':>8} {'x chance':>8} {'pool':>6}"
-    ]
-    for pair in retrieval_pairs(metrics):
+    )
+    lines = [head] if pairs else []
+    for pair in pairs:
         v = {k: metrics[f"retrieval/{pair}/{k}"] for k in ("R@1", "R@5", "R@10", "MRR", "chance", "pool")}
         lines.append(
             f"{pair:28} {v['R@1']:7.3f} {v['R@5']:7.3f} {v['R@10']:7.3f} {v['MRR']:7.3f} {v['chance']:8.4f} "
             f"{v['R@1'] / v['chance']:8.1f} {v['pool']:6.0f}"
         )
-    for key in [k for k in metrics if k.startswith("zeroshot/") and k.endswith("/accuracy")]:
+    for key in [k for k in metrics if k.startswith(("zeroshot/", "classify/")) and k.endswith("/accuracy")]:
         base = key.removesuffix("/accuracy")
         lines.append(
             f"{base:28} accuracy {metrics[key]:.3f}, macro-F1 {metrics[base + '/macro_f1']:.3f}, "

@@ -152,6 +152,13 @@ def read_metrics(path: Path, until: int | None = None) -> list[tuple[str, dict[s
     return out
 
 
+def read_environment(path: Path) -> dict[str, Any]:
+    """environment.json of a run, by its directory or one of its checkpoints; empty where there is none."""
+    found = [folder / "environment.json" for folder in (path, path.parent.parent)]
+    file = next((file for file in found if file.is_file()), None)
+    return {} if file is None else json.loads(file.read_text())
+
+
 def environment(shards: dict[str, str]) -> dict[str, Any]:
     """Versions, the git commit of aura's clone, and the hashes of the shards' manifests."""
     packages = (

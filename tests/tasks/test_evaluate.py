@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from aura.objectives.config import Objective
-from aura.tasks.evaluate import Embedded, pair_retrieval
+from aura.tasks.evaluate import Embedded, pair_ranks
 
 
 def embedded(labels):
@@ -14,6 +14,7 @@ def embedded(labels):
     return Embedded(
         sides={("pooled", "imu"): vectors[0], ("pooled", "text"): vectors[1]},
         present={"imu": torch.ones(n, dtype=torch.bool), "text": torch.ones(n, dtype=torch.bool)},
+        numbers=np.arange(n),
         start_s=np.zeros(n),
         span_s=np.full(n, 4.0),
         recordings=np.array([f"take {i}" for i in range(n)]),
@@ -26,7 +27,7 @@ def embedded(labels):
 
 def test_windows_without_a_label_are_no_twins_of_each_other():
     objective = Objective(pairs={"imu:text": {}}, same_text="label:activity")
-    found = pair_retrieval(embedded(["walk", "walk"] + [""] * 18), "imu", "text", "pooled", objective)
+    found = pair_ranks(embedded(["walk", "walk"] + [""] * 18), "imu", "text", "pooled", objective)[0].figures()
     assert found is not None
     # Two queries have two right answers of 20, eighteen have one.
     assert found["chance/R@1"] == pytest.approx((2 * 2 / 20 + 18 / 20) / 20)

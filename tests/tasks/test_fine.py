@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from aura.data.batch import Batch, Stream
 from aura.objectives.config import Fine, Objective
 from aura.objectives.fine import Tokens
-from aura.tasks.evaluate import Embedded, comparison, pair_retrieval
+from aura.tasks.evaluate import Embedded, comparison, pair_ranks
 from aura.tasks.fine import parts_by, similarity, spreads, terms_of, with_sensors
 from aura.tasks.retrieval import retrieval
 
@@ -61,6 +61,7 @@ def embedded(a, b):
     return Embedded(
         sides={},
         present={name: torch.ones(N, dtype=torch.bool) for name in both},
+        numbers=np.arange(N),
         start_s=np.zeros(N),
         span_s=np.full(N, 3.0),
         recordings=np.array([f"take {i}" for i in range(N)]),
@@ -83,12 +84,12 @@ def test_sum_of_standardised_similarities():
     both = sum((m - m.mean()) / m.std(unbiased=False) for m in matrices)
     objective = Objective(pairs={"imu:pose2d": {}}, fine={"imu:pose2d": Fine(late=1, local=1)})
     for term, matrix in (("late", matrices[0]), ("local", matrices[1]), ("late+local", both)):
-        found = pair_retrieval(embedded(a, b), "imu", "pose2d", term, objective)
+        found = pair_ranks(embedded(a, b), "imu", "pose2d", term, objective)[0].figures()
         assert found == pytest.approx(retrieval(matrix, torch.eye(N, dtype=torch.float64)))
     weighed = comparison(embedded(a, b), "imu", "pose2d", "late+local", torch.ones(N, dtype=torch.bool))
     expected = sum(m / m.std(unbiased=False) for m in matrices)
     torch.testing.assert_close(weighed(slice(2, 4), torch.tensor([5, 0])), expected[2:4][:, [5, 0]])
-    back = pair_retrieval(embedded(a, b), "pose2d", "imu", "late", objective)
+    back = pair_ranks(embedded(a, b), "pose2d", "imu", "late", objective)[0].figures()
     assert back == pytest.approx(retrieval(matrices[0].T, torch.eye(N, dtype=torch.float64)))
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from aura.objectives.rows import Rows, overlapping, same_meaning
-from aura.tasks.retrieval import Answers, one_to_one, ranks, ranks_by, retrieval, retrieval_by, twins
+from aura.tasks.retrieval import Answers, one_to_one, ranks, ranks_by, retrieval, twins
 
 
 def slow_reference(scores: np.ndarray, correct: np.ndarray, k: int, rng: np.random.Generator, draws: int = 4000):
@@ -29,7 +29,7 @@ def test_ties_and_several_right_answers_match_random_orders():
     correct = rng.random((6, 12)) < 0.3
     correct[:, 0] = True
     scores = torch.tensor(queries @ gallery.T)
-    got = retrieval_by(lambda rows: scores[rows], 6, 12, lambda rows: torch.tensor(correct[rows]), ks=(1, 3))
+    got = ranks_by(lambda rows: scores[rows], 6, 12, lambda rows: torch.tensor(correct[rows])).figures((1, 3))
     none = torch.full((6,), -1), torch.full((12,), -1)
     assert got == pytest.approx(
         retrieval(torch.tensor(queries), torch.tensor(gallery), Answers(*none, torch.tensor(correct).nonzero()), (1, 3))
@@ -186,7 +186,7 @@ def test_perfect_embeddings_and_blocks(monkeypatch):
     whole = retrieval(noisy, x)
     monkeypatch.setattr("aura.tasks.retrieval.TILE", 7)
     assert retrieval(noisy, x) == pytest.approx(whole)
-    assert retrieval_by(lambda rows: noisy[rows] @ x.T, 50, 50, block=7) == pytest.approx(whole)
+    assert ranks_by(lambda rows: noisy[rows] @ x.T, 50, 50, block=7).figures() == pytest.approx(whole)
 
 
 def test_twins_raise_chance():
@@ -201,7 +201,7 @@ def test_what_cannot_be_ranked():
     with pytest.raises(ValueError, match="no right answer"):
         retrieval(torch.ones(2, 1), torch.ones(2, 1), Answers(none, none, torch.tensor([[0, 1]])))
     with pytest.raises(ValueError, match="no right answer"):
-        retrieval_by(lambda rows: torch.ones(2, 2)[rows], 2, 2, lambda rows: torch.zeros(2, 2, dtype=torch.bool)[rows])
+        ranks_by(lambda rows: torch.ones(2, 2)[rows], 2, 2, lambda rows: torch.zeros(2, 2, dtype=torch.bool)[rows])
     with pytest.raises(ValueError, match="retrieval of nothing"):
         retrieval(torch.ones(0, 1), torch.ones(2, 1))
     with pytest.raises(ValueError, match="not finite"):

@@ -12,12 +12,12 @@ from accelerate.state import AcceleratorState, GradientState
 
 from aura.train.loss import compute_loss
 from aura.train.optim import make_optimizer
+from aura.train.recipe import Recipe
 from aura.train.step import forward_backward
-from tests.train.batches import OTHER, random_batch, tiny_model, tiny_recipe
+from tests.train.batches import OTHER, classify_recipe, random_batch, tiny_model, tiny_recipe
 
 
-def gradients(case: str, missing: bool, chunk: int | None, settings: dict) -> dict[str, torch.Tensor]:
-    recipe = tiny_recipe(**settings)
+def gradients(case: str, missing: bool, chunk: int | None, recipe: Recipe) -> dict[str, torch.Tensor]:
     gloo = InitProcessGroupKwargs(backend="gloo")
     os.environ["ACCELERATE_USE_DEEPSPEED"] = str(case != "ddp").lower()
     if case == "ddp":
@@ -60,8 +60,9 @@ def main() -> None:
     results = {}
     for case in cases:
         for missing in (True, False):
-            results[f"{case} missing={missing}"] = gradients(case, missing, None, {})
-        results[f"{case} chunks"] = gradients(case, True, 3, OTHER)
+            results[f"{case} missing={missing}"] = gradients(case, missing, None, tiny_recipe())
+        results[f"{case} chunks"] = gradients(case, True, 3, tiny_recipe(**OTHER))
+        results[f"{case} classifiers"] = gradients(case, True, 3, classify_recipe())
     if torch.distributed.get_rank() == 0:
         torch.save(results, out)
     torch.distributed.barrier()

@@ -42,15 +42,22 @@ class Processes:
         places = [f"data.{key}.0.path={self.shards}" for key in ("sources", "eval")]
         return ["--config", str(TINY), *places, f"run_dir={run_dir}", *overrides]
 
-    def run(self, run_dir: Path, *arguments: str, ranks: int = 1, environment: dict[str, str] | None = None):
-        """`recipes/pretrain.py` with these words on its command line."""
+    def run(
+        self,
+        run_dir: Path,
+        *arguments: str,
+        script: Path = PRETRAIN,
+        ranks: int = 1,
+        environment: dict[str, str] | None = None,
+    ):
+        """A script, `recipes/pretrain.py` by default, with these words on its command line."""
         group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(ranks)}
         run_dir.parent.mkdir(parents=True, exist_ok=True)
         logs, pids = [], []
         for rank in range(ranks):
             logs.append(run_dir.with_name(f"{run_dir.name}-{len(self.running)}-{rank}.log"))
             request = {
-                "script": str(PRETRAIN),
+                "script": str(script),
                 "arguments": arguments,
                 "environment": (group | {"RANK": str(rank), "LOCAL_RANK": str(rank)} if ranks > 1 else {})
                 | (environment or {}),

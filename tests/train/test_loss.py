@@ -8,6 +8,9 @@ from aura.objectives.rows import Rows, overlapping
 from aura.train.loss import compute_loss
 from tests.train.batches import random_batch, tiny_model, tiny_recipe
 
+# Of mocap, moments alone are compared; multi_positive compares the pooled embedding of pose2d.
+PAIRS = {"imu:text": 1, "imu:mocap": {"space": "moments"}, "video:text": 1}
+
 
 def test_an_embedding_in_several_pairs_is_gathered_once(monkeypatch):
     recipe = tiny_recipe()
@@ -43,4 +46,11 @@ def test_windows_that_touch_do_not_overlap():
 
 def test_a_stream_whose_embedding_no_pair_compares_is_refused():
     with pytest.raises(ValueError, match=r"towers\.mocap: no pair compares its pooled embedding"):
-        tiny_model(tiny_recipe(pairs={"imu:text": 1, "imu:mocap": {"space": "moments"}, "video:text": 1}))
+        tiny_model(tiny_recipe(pairs=PAIRS, classify=None))
+
+
+def test_a_stream_that_is_classified_alone_has_no_projection():
+    """Nothing would give one a gradient."""
+    model = tiny_model(tiny_recipe(pairs=PAIRS))
+    assert not list(model.heads["mocap"].parameters())
+    assert list(model.heads["imu"].parameters())

@@ -7,7 +7,7 @@ import torch
 
 from aura.train.loss import compute_loss
 from aura.train.step import forward_backward
-from tests.train.batches import OTHER, random_batch, tiny_model, tiny_recipe
+from tests.train.batches import OTHER, classify_recipe, random_batch, tiny_model, tiny_recipe
 
 
 class OneProcess:
@@ -36,10 +36,12 @@ def assert_close(found: torch.Tensor, expected: torch.Tensor, name: str, share: 
     assert difference <= bound, f"{name}: off by {difference:.2e}, largest entry {expected.abs().max():.2e}"
 
 
-@pytest.mark.parametrize("settings", [{}, {"loss": "sigmoid"}, OTHER | {"lean": True}])
+RECIPES = [tiny_recipe(), tiny_recipe(loss="sigmoid"), tiny_recipe(**OTHER, lean=True), classify_recipe()]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=["infonce", "sigmoid", "lean", "classifiers"])
 @pytest.mark.parametrize("chunk", [5, 8, 1])
-def test_chunks_give_the_gradient_of_the_whole_batch(chunk, settings):
-    recipe = tiny_recipe(**settings)
+def test_chunks_give_the_gradient_of_the_whole_batch(chunk, recipe):
     batch = random_batch()
     whole, expected = gradients(recipe, batch)
     parts, found = gradients(recipe, batch, chunk)
@@ -77,6 +79,9 @@ def test_a_stream_that_no_row_has_gives_zero_gradients_and_finite_losses(absent)
     for name in recipe.objective.pairs:
         expected = absent in name.replace("+", ":").split(":")
         assert (stats[f"rows/{name}"] == 0) is expected
+    for name in recipe.objective.classify.streams:
+        assert (stats[f"classify_rows/{name}"] == 0) is (absent in name.split("+"))
+        assert (stats[f"classify/{name}"] == 0) is (absent in name.split("+"))
     for name, grad in found.items():
         assert grad is not None, f"{name} got no gradient: DDP would wait for it"
         assert grad.isfinite().all()
