@@ -50,10 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
         loaded = load_run(options.checkpoint, options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         request = Request(loaded, tuple(options.shards or ()), options.workers, options.pool)
         options.out.mkdir(parents=True, exist_ok=True)
+        shared, notes = [], []
+        if options.shards:
+            also = options.train if options.task in LEARNS else ()
+            shared, notes = check_leaks(request, also, refuse=options.leaks == "refuse")
         result = TASKS[options.task](request, options)
-        check = options.leaks if options.shards else "none"
-        if check != "none":
-            check_leaks(request, result, options.train if options.task in LEARNS else (), refuse=check == "refuse")
+        result.notes = [*(f"LEAK: {line}" for line in shared), *notes, *result.notes]
+        result.facts["leaks"] = shared
         write(result, about(request, options), options.out)
     except (
         EvaluationError,

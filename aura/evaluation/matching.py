@@ -38,12 +38,12 @@ def retrieval(request: Request, sensors: Sequence[int] = ()) -> Result:
         for query, gallery in permutations(sides, 2):
             if set(query.split("+")) & set(gallery.split("+")):
                 continue  # a stream finds itself
-            for space in spaces_of(objective, query, gallery):
+            for term, space in spaces_of(objective, query, gallery).items():
                 found = pair_ranks(windows, query, gallery, space, objective)
                 if found is None:
                     continue
                 ranks, rows = found
-                name = f"{query}:{gallery}" + ("" if space == "pooled" else f"/{space}")
+                name = f"{query}:{gallery}" + (f"/{term}" if term else "")
                 if frozenset((query, gallery)) not in trained:
                     name += ", emergent"
                     emergent.append(name)

@@ -13,7 +13,6 @@ from torch import Tensor
 from aura.data.config import ImuInput, Source
 from aura.data.index import Split, open_split
 from aura.data.reader import EvalReader
-from aura.evaluation.result import Result
 from aura.tasks.evaluate import Embedded, embed_windows
 from aura.tasks.leaks import LeakError, contents, leaks, training_contents
 from aura.train.loaded import Loaded
@@ -136,30 +135,30 @@ def streams_of(windows: Embedded) -> list[str]:
     return sorted(side for space, side in windows.sides if space == "pooled" and "+" not in side and side != "text")
 
 
-def check_leaks(request: Request, result: Result, also: Sequence[str] = (), *, refuse: bool) -> None:
+def check_leaks(request: Request, also: Sequence[str] = (), *, refuse: bool) -> tuple[list[str], list[str]]:
     """Compares what the model was trained on, and `also` (DIR[:SPLIT], split train), with what it is evaluated on: people,
-    sessions, recordings, bytes. EvaluationError where they share some, unless they are to be marked: then notes say so.
+    sessions, recordings, bytes. What they share, and what could not be compared, in words.
+
+    EvaluationError where they share something, unless that is only to be marked.
     """
-    evaluated = request.splits()
-    run = request.loaded.checkpoint
-    found: list[str] = []
+    evaluated, name = request.splits(), request.loaded.recipe.name
+    shared: list[str] = []
     notes: list[str] = []
+    trained = {}
     try:
-        trained = {f"the training of {request.loaded.recipe.name}": training_contents(run)}
+        trained[f"the training of {name}"] = training_contents(request.loaded.checkpoint)
     except LeakError as error:
-        trained, notes = {}, [f"whether training and evaluation share people is not known: {error}"]
+        notes.append(f"whether {name} was trained on these people is not known: {error}")
     if also:
         trained[" and ".join(also)] = contents(request.of(also, "train").splits())
     for what, known in trained.items():
-        about = leaks(known, evaluated)
-        shared = [line for line in about.lines() if line not in about.notes]
-        found += [f"shared with {what}: {line}" for line in shared]
-        notes += [f"{what}: {note}" for note in about.notes]
-    result.facts["leaks"] = found
-    if found and refuse:
+        found = leaks(known, evaluated)
+        shared += [f"shared with {what}: {line}" for line in found.lines() if line not in found.notes]
+        notes += [f"{what}: {note}" for note in found.notes]
+    if shared and refuse:
         raise EvaluationError(
-            "the evaluation is not of unseen data.\n  "
-            + "\n  ".join(found)
-            + "\nTake other shards or another split; --leaks mark evaluates all the same, and says so in the results"
+            "this is no evaluation on unseen data.\n  "
+            + "\n  ".join(shared)
+            + "\nTake another split or other shards; --leaks mark evaluates all the same, and says so in the results"
         )
-    result.notes += [f"LEAK: {line}" for line in found] + notes
+    return shared, notes

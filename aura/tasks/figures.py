@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
@@ -74,7 +75,7 @@ def _scatter(
         axes.scatter(*part.T, s=10, c=values, cmap="turbo", vmin=0, vmax=1, marker=marker, alpha=0.7, linewidths=0)
         axes.scatter([], [], s=20, c="#666666", marker=marker, label=name)
     for label, value in colour.items() if few else ():
-        axes.scatter([], [], s=20, c=[value], cmap="turbo", vmin=0, vmax=1, marker="s", label=label)
+        axes.scatter([], [], s=20, color=colormaps["turbo"](value), marker="s", label=label)
 
 
 def calibration_figure(found: Calibration) -> Figure:

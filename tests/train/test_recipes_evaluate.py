@@ -5,6 +5,7 @@ import json
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from accelerate.state import AcceleratorState, GradientState
@@ -91,10 +92,13 @@ def test_retrieval_is_that_of_the_training(script, run, shards, tmp_path, capsys
     last = [line for _, line in read_metrics(run / "metrics.jsonl")][-1]
     assert found["step"] == 4
     for name, values in found["results"].items():
+        if name in found["emergent"]:
+            continue
         for key, value in values.items():
             if key != "n":
                 assert value == pytest.approx(last[f"retrieval/{name}/{key}"], abs=1e-6)
     assert set(found["results"]) >= {"imu:pose2d", "pose2d:imu/late", "imu:pose2d/late+local", "imu:text"}
+    assert found["emergent"] == ["pose2d:text, emergent", "text:pose2d, emergent"]
     printed = capsys.readouterr().out
     assert "imu:pose2d/late (n 32, pool 32)" in printed
     assert "chance" in printed
@@ -109,24 +113,85 @@ def test_retrieval_with_some_sensors(script, run, shards, tmp_path):
 
 
 def test_zeroshot(script, run, shards, tmp_path):
-    found = evaluated(script, run, tmp_path, "--shards", shards, "--task", "zeroshot")["results"]
-    assert set(found) == {"imu", "pose2d"}
-    assert found["imu"]["pool"] * found["imu"]["chance"] == pytest.approx(1)
-    assert found["imu"]["n"] == 108, "three windows of each of 36 clips"
+    words = ("--task", "zeroshot", "--placements", "each", "--fuse", "imu+pose2d")
+    found = evaluated(script, run, tmp_path, "--shards", shards, *words)
+    results = found["results"]
+    assert {"imu", "pose2d", "imu+pose2d, as far as there", "imu at the left wrist alone"} <= set(results)
+    assert results["imu"]["pool"] * results["imu"]["chance/accuracy"] == pytest.approx(1)
+    assert results["imu"]["n"] == 108, "three windows of each of 36 clips"
+    last = [line for _, line in read_metrics(run / "metrics.jsonl")][-1]
+    few = evaluated(script, run, tmp_path, "--shards", shards, "--task", "zeroshot", "--pool", 32)["results"]
+    for key in ("accuracy", "macro_f1", "balanced_accuracy"):
+        assert few["imu"][key] == pytest.approx(last[f"zeroshot/imu/{key}"])
+    counts = np.array(found["confusion"]["imu"]["counts"])
+    assert counts.sum() == 108
+    assert counts.trace() / 108 == pytest.approx(results["imu"]["accuracy"])
+    assert len(found["prompts"]["hash"]) == 64
+    assert found["notes"] == ["no interval: 1 subject, fewer than 3"]
+
+
+def test_prompts_of_a_part_of_the_classes(script, run, shards, tmp_path, capsys):
+    prompts = tmp_path / "two.yaml"
+    prompts.write_text("classes: {walk: [someone walks], clap: [claps]}")
+    words = ["--shards", shards, "--task", "zeroshot", "--prompts", prompts]
+    assert script.main(["--checkpoint", str(run), "--out", str(tmp_path / "no"), *map(str, words)]) == 1
+    assert "the prompts lack the classes arm" in capsys.readouterr().err
+    found = evaluated(script, run, tmp_path, *words, "--skip-other-classes")
+    (left_out,) = {count for reason, count in found["left_out"].items() if reason.startswith("imu: ")}
+    assert found["results"]["imu"]["n"] + left_out == 108
+    assert found["results"]["imu"]["pool"] == 2
 
 
 def test_probe(script, run, shards, tmp_path):
     found = evaluated(script, run, tmp_path, "--shards", shards, "--task", "probe")
     assert found["train"] == [f"{shards}:train"]
-    assert set(found["results"]) == {"imu", "pose2d"}
-    for values in found["results"].values():
-        assert values["linear/accuracy"] > values["chance/accuracy"]
-        assert values["pool"] > values["n"] == 108
+    assert set(found["results"]) == {f"{stream}, {kind}" for stream in ("imu", "pose2d") for kind in ("linear", "1nn")}
+    for name, values in found["results"].items():
+        assert values["accuracy"] > values["chance/accuracy"] or "1nn" in name
+        assert values["train"] > values["n"] == 108
+
+
+def test_few_shot_and_transfer(script, run, shards, tmp_path):
+    found = evaluated(script, run, tmp_path, "--shards", shards, "--task", "fewshot", "--k", 1, 4, "--times", 3)[
+        "results"
+    ]
+    assert {"imu, 1 a class, linear", "imu, 4 a class, mean", "pose2d, 4 a class, linear"} <= set(found)
+    assert found["imu, 4 a class, linear"]["accuracy"] > found["imu, 1 a class, linear"]["accuracy"]
+    found = evaluated(script, run, tmp_path, "--shards", shards, "--task", "transfer", "--epochs", 400, "--lr", 0.01)
+    assert found["results"]["pose2d"]["accuracy"] > 2 * found["results"]["pose2d"]["chance/accuracy"]
+
+
+def test_what_training_saw_is_no_test(script, run, shards, tmp_path, capsys):
+    words = ["--checkpoint", str(run), "--out", str(tmp_path), "--shards", f"{shards}:train", "--task", "retrieval"]
+    assert script.main(words) == 1
+    refusal = capsys.readouterr().err
+    assert "subjects were in training" in refusal
+    assert "streams of the same bytes were in training" in refusal
+    assert not (tmp_path / "results.json").exists()
+    found = evaluated(script, run, tmp_path, *words[4:], "--leaks", "mark", "--pool", 16)
+    assert found["leaks"]
+    assert found["notes"][0].startswith("LEAK: shared with the training of tiny: ")
+    assert "LEAK: shared" in (tmp_path / "report.html").read_text()
+    # What a probe learns from is training too.
+    words = ["--shards", f"{shards}:val", "--task", "probe", "--train", f"{shards}:train", f"{shards}:val"]
+    assert script.main(["--checkpoint", str(run), "--out", str(tmp_path), *words]) == 1
+    assert f"shared with {shards}:train and {shards}:val" in capsys.readouterr().err
 
 
 def test_localize(script, run, shards, tmp_path):
     found = evaluated(
-        script, run, tmp_path, "--shards", f"{shards}:train", f"{shards}:val", "--task", "localize", "--people", 2
+        script,
+        run,
+        tmp_path,
+        "--shards",
+        f"{shards}:train",
+        f"{shards}:val",
+        "--task",
+        "localize",
+        "--people",
+        2,
+        "--leaks",
+        "mark",
     )
     results = found["results"]
     assert results["part, late"]["n"] == 3 * results["part, late"]["scenes"]
@@ -191,6 +256,14 @@ def test_a_checkpoint_is_found_by_its_own_folder_too(script, run, shards, tmp_pa
         (["--task", "probe", "--shards", "SHARDS", "--label", "mood"], "no window has the label 'mood'"),
         (["--task", "localize", "--shards", "SHARDS", "--people", "3"], "are of 1 people: no scene of 3"),
         (["--task", "zeroshot", "--shards", "SHARDS", "--prompts", "none.yaml"], "no prompt file at none.yaml"),
+        (
+            ["--task", "zeroshot", "--shards", "SHARDS", "--placements", "left knee"],
+            "no sensor is at the left knee; there",
+        ),
+        (
+            ["--task", "zeroshot", "--shards", "SHARDS", "--fuse", "imu+video"],
+            "has no stream video; it has imu, pose2d",
+        ),
         (["--task", "sync", "--a", "SHARDS:x", "--b", "SHARDS:x:imu"], "write DIR:KEY:STREAM"),
         (
             ["--task", "sync", "--a", "SHARDS:nobody:imu", "--b", "SHARDS:nobody:imu"],
