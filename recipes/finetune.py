@@ -7,8 +7,8 @@
 
 A run as of recipes/pretrain.py: the same run directory (runs/NAME-finetune, or NAME-scratch), signals, exit codes, and the
 same command goes on from its last checkpoint. Windows, inputs, towers and optimiser are those of the checkpoint, with these
-defaults: train.steps=300, train.warmup a tenth of them, train.batch=64, train.optimizer.lr=1e-3, every tower trained whole
-(`tuning`: full; adapters stay adapters). recipes/evaluate.py --task finetune evaluates the result.
+defaults: train.steps=300, train.warmup a tenth of them, train.batch=64, train.optimizer.lr half of the checkpoint's, every
+tower trained whole (`tuning`: full; adapters stay adapters). recipes/evaluate.py --task finetune evaluates the result.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from aura.objectives.config import streams_of
 from aura.train.loaded import find_checkpoint
 from aura.train.recipe import Recipe, RecipeError, apply_override, load_recipe, make_recipe
 
-STEPS, BATCH, LR = 300, 64, 1e-3
+STEPS, BATCH = 300, 64
+LR_SHARE = 0.5  # of the checkpoint's learning rate, which suits the size of its towers
 POOL = 4096  # windows of an evaluation during the run
 
 
@@ -59,7 +60,8 @@ def finetune_recipe(
         "embedding": recipe.embedding,
         "objective": {"classify": {"label": label, "classes": classes_of(label, train), "streams": sides}},
         "train": old["train"]
-        | {"steps": STEPS, "batch": BATCH, "accumulate": 1, "optimizer": old["train"]["optimizer"] | {"lr": LR}},
+        | {"steps": STEPS, "batch": BATCH, "accumulate": 1}
+        | {"optimizer": old["train"]["optimizer"] | {"lr": LR_SHARE * recipe.train.optimizer.lr}},
         "eval": {"every": STEPS // 3, "pool": POOL, "batch": recipe.eval.batch},
         "checkpoint": {"every": STEPS // 3},
         "log": old["log"],

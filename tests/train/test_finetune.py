@@ -94,6 +94,7 @@ def test_it_starts_with_the_towers_of_the_checkpoint_or_from_scratch(unbroken, s
         assert len(recipe.objective.classify.classes) == 36
         assert recipe.name == ("tiny-scratch" if from_scratch else "tiny-finetune")
         assert recipe.train.warmup == recipe.train.steps // 10
+        assert recipe.train.optimizer.lr == 0.5e-3, "half of the checkpoint's"
         model = build(recipe, "no", None)[0]
         for name, tower in model.towers.items():
             same = [torch.equal(p, q) for p, q in zip(tower.parameters(), trained.towers[name].parameters())]
