@@ -175,7 +175,7 @@ def bootstrap(
     with 8, 0.84 with 4, 0.71 with 3, where they go from the worst person to the best (plain: 0.94, 0.90, 0.78, 0.68).
 
     statistic    gives each figure (R,) of R samples, in which subject g of the sorted names occurs counts (R, G) times
-    subjects     (N,) whose window it is
+    subjects     (N,) whose window it is; of several data sets, with the data set in the name
 
     There is no interval, and `note` says so, for fewer than three subjects (an interval over windows would look like one,
     and is none), and where the subject of some window is unknown ("").
