@@ -168,7 +168,7 @@ def size_of(file: SourceFile) -> int:
     if file.member:
         with zipfile.ZipFile(file.path) as archive:
             return archive.getinfo(file.member).file_size
-    return file.span[1] if file.span else file.path.stat().st_size
+    return file.span[1] if file.span else file.unpacked().stat().st_size
 
 
 def find(source: Path, cache: Path) -> list[SourceFile]:
