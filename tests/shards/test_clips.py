@@ -1,6 +1,7 @@
 """Clips of video files: copied or encoded anew, each frame at its time."""
 
 import io
+import weakref
 from pathlib import Path
 
 import av
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 
 from aura.data.video import decode_frames, encode_h264
+from shards import clips as clips_module
 from shards.clips import Clip, clips, look
+from shards.films import Film
 
 
 def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -133,3 +136,33 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "sound.mp4").write_bytes(buffer.getvalue())
     with pytest.raises(ValueError, match=r"sound\.mp4"):
         look(tmp_path / "sound.mp4")
+
+
+def test_pictures_are_encoded_as_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a clip of 100 pictures hardly any is held at a time, and the bytes are those of all of them at once."""
+    path = tmp_path / "long.mp4"
+    path.write_bytes(encode_h264(np.stack([picture(i) for i in range(100)]), 10))
+    real, alive, most, seen = clips_module._picture, weakref.WeakSet(), 0, []
+
+    class Held(np.ndarray):
+        __hash__ = object.__hash__
+        __eq__ = object.__eq__
+
+    def shown(*arguments) -> np.ndarray:
+        nonlocal most
+        one = real(*arguments).view(Held)
+        alive.add(one)
+        seen.append(np.array(one))
+        most = max(most, len(alive))
+        return one
+
+    monkeypatch.setattr(clips_module, "_picture", shown)
+    (film,) = Film(path).clips([(np.arange(100), 10.0)])
+    assert film[1] == encode_h264(np.stack(seen), 10.0)
+    seen.clear()
+    (clip,) = clips(look(path), [(0.0, 10.0)], side=32)
+    assert clip is not None
+    assert not clip.copied
+    assert clip.mp4 == encode_h264(np.stack(seen), 10.0)
+    assert clip.frames == len(seen) == film[0]["length"] == 100
+    assert most <= 4
