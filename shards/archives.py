@@ -124,7 +124,7 @@ def files(source: Path, endings: tuple[str, ...], cache: Path) -> list[SourceFil
             except (*DAMAGED, OSError) as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise
-                raise ShardError(f"{path} is truncated or damaged; download it again: {error}") from error
+                raise ShardError(f"{path} is truncated or damaged; download it again: {_why(error)}") from error
     return [found[name] for name in sorted(found)]
 
 
@@ -189,7 +189,7 @@ def unpack(path: Path, wanted: Callable[[str], bool], folder: Path) -> list[Sour
     except (*DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk
-        raise ValueError(f"{path.name} is truncated or damaged; download it again: {error}") from error
+        raise ValueError(f"{path.name} is truncated or damaged; download it again: {_why(error)}") from error
     return found
 
 
@@ -198,6 +198,11 @@ def _read_to_end(archive: tarfile.TarFile) -> None:
     assert archive.fileobj is not None
     while archive.fileobj.read(1 << 20):
         pass
+
+
+def _why(error: Exception) -> str:
+    """The first line of what is wrong: for what is no tar, `tarfile` tells of each compression that it tried."""
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
 
 
 def _plain(name: str) -> str:

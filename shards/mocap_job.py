@@ -227,6 +227,8 @@ def convert_files(
     tables       CSV files of texts and people; None: those that lie beside the files
     """
     settings, reading = settings or Settings(), reading or Reading()
+    if not source.exists():
+        raise ShardError(f"{source} does not exist: give the folder with the {endings[0]} files as --source")
     dataset = dataset or source.resolve().name.partition(".")[0]
     known = knowns.get(dataset, Known(dataset, dataset, "", ""))
     licence = licence or known.licence

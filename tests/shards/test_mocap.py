@@ -279,6 +279,12 @@ def test_archives_are_read_in_place_and_damage_is_named(tmp_path: Path) -> None:
         files(source, (".bvh",), cache)
 
 
+def test_what_is_no_archive_is_said_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(b"no archive")
+    with pytest.raises(ShardError, match=r"a\.tar\.gz is truncated or damaged; download it again: [^\n:]+$"):
+        files(tmp_path, (".bvh",), tmp_path / "cache")
+
+
 def test_tars_of_one_name_stay_apart_and_are_unpacked_once(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / "source" / name).mkdir(parents=True)
