@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,15 @@ def numbers_of(p: argparse.ArgumentParser, option: str, text: str) -> tuple[int,
         return tuple(int(word) for word in text.split(",") if word.strip())
     except ValueError:
         p.error(f"{option} {text!r}: give numbers such as 3,7")
+
+
+@contextmanager
+def exit_on_fault(p: argparse.ArgumentParser, *kinds: type[Exception]) -> Iterator[None]:
+    """Ends the command with the words of a fault: a ShardError, an OSError, or one of `kinds`."""
+    try:
+        yield
+    except (ShardError, OSError, *kinds) as error:
+        p.exit(1, f"{error}\n")
 
 
 def how_of(args: argparse.Namespace) -> dict[str, Any]:

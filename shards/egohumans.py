@@ -31,8 +31,8 @@ from aura.body import kinematics as kin
 from aura.body.skeletons import SKELETONS
 from aura.body.virtual_imu import virtual_imu
 from aura.data.sample import Sample
-from aura.data.writer import Dropped, ShardError
-from shards.common import convert, how_of, parser
+from aura.data.writer import Dropped
+from shards.common import convert, exit_on_fault, how_of, parser
 from shards.egohumans_files import ACTIVITIES, PAGE, POSES3D, RATE_HZ, Recording, plan, read_frames, unpacked
 from shards.signals import Settings, on_grid, runs
 from shards.takes import UPRIGHT, Imu, Points, Span, Take, check_upright, samples, signed
@@ -305,7 +305,7 @@ def main() -> None:
     cameras = tuple(word.strip() for word in args.cameras.split(",") if word.strip())
     if not cameras or not all(re.fullmatch(r"cam\d\d", camera) for camera in cameras):
         p.error(f"--cameras {args.cameras}: give names such as cam03,cam05")
-    try:
+    with exit_on_fault(p):
         run(
             args.source,
             args.out,
@@ -314,8 +314,6 @@ def main() -> None:
             limit=args.limit,
             **how_of(args),
         )
-    except (ShardError, OSError) as error:
-        p.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from huggingface_hub import HfApi
 from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.columns import absent, plain
-from shards.common import convert, how_of, parser
+from shards.common import convert, exit_on_fault, how_of, parser
 from shards.csv_config import Table, read_table
 from shards.rows import card, column_types, row_samples, words
 from shards.tables import Facts, assign
@@ -354,7 +354,7 @@ def main() -> None:
     args = p.parse_args()
     if args.source is None:
         p.error("--source: give OWNER/NAME of a data set of the Hub, or a folder with its files")
-    try:
+    with exit_on_fault(p):
         run(
             str(args.source),
             args.out,
@@ -365,8 +365,6 @@ def main() -> None:
             limit=args.limit,
             **how_of(args),
         )
-    except (ShardError, OSError) as error:
-        p.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from aura.data.sample import Sample
 from aura.data.video import encode_h264
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files
-from shards.common import convert, how_of, numbers_of, parser
+from shards.common import convert, exit_on_fault, how_of, numbers_of, parser
 from shards.utd_mhad_texts import ACTIONS
 from shards.wordings import spoken
 
@@ -224,10 +224,8 @@ def main() -> None:
     if args.source is None:
         p.error(f"--source: give the folder with the archives of UTD-MHAD; they are at {PAGE}")
     val = numbers_of(p, "--val-subjects", args.val_subjects)
-    try:
+    with exit_on_fault(p):
         run(args.source, args.out, val_subjects=val, limit=args.limit, **how_of(args))
-    except (ShardError, OSError) as error:
-        p.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":
