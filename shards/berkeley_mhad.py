@@ -31,7 +31,7 @@ from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files
 from shards.berkeley_mhad_texts import ACTIONS
-from shards.common import convert, how_of, numbers_of, parser
+from shards.common import convert, exit_on_fault, how_of, numbers_of, parser
 from shards.signals import even_times, on_grid
 from shards.wordings import spoken
 
@@ -256,10 +256,8 @@ def main() -> None:
     if args.source is None:
         p.error(f"--source: give the archive or folder of the accelerometers of Berkeley MHAD; they are at {PAGE}")
     val = numbers_of(p, "--val-subjects", args.val_subjects)
-    try:
+    with exit_on_fault(p):
         run(args.source, args.out, val_subjects=val, limit=args.limit, **how_of(args))
-    except (ShardError, OSError) as error:
-        p.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -164,28 +164,31 @@ def _remuxed(file: VideoFile, stream: av.VideoStream, packets: Sequence[av.Packe
 
 
 def _encoded(file: VideoFile, spans: Sequence[tuple[float, float]], rate_hz: float, side: int) -> Iterator[Clip | None]:
-    """Frames nearest to the times of a grid, each span's encoded as soon as its last one is there."""
+    """Frames nearest to the times of a grid: each is encoded when it is decoded, so that memory does not grow with a span."""
     shrink = min(1.0, side / min(file.width, file.height)) if side else 1.0
     width, height = (max(2, 2 * round(shrink * pixels / 2)) for pixels in (file.width, file.height))
     last_s, half = float(file.times.max()), 0.5 / (file.rate_hz or rate_hz)
     frames, to_rgb = _frames(file), VideoReformatter()
     here = next(frames, None)
     then = next(frames, None)
+
+    def shown(first: int, stop: int) -> Iterator[np.ndarray]:
+        nonlocal here, then
+        for index in range(first, stop):
+            wanted = index / rate_hz
+            while then is not None and here is not None and abs(then[0] - wanted) < abs(here[0] - wanted):
+                here, then = then, next(frames, None)
+            assert here is not None
+            yield _picture(to_rgb, here[1], width, height)
+
     for begin, end in spans:
         first, stop = (math.ceil(max(x, 0.0) * rate_hz - 1e-6) for x in (begin, end))
         stop = min(stop, math.floor((last_s + half) * rate_hz) + 1)
         if stop <= first or here is None:
             yield None
             continue
-        pixels = np.empty((stop - first, height, width, 3), np.uint8)
-        for index in range(first, stop):
-            wanted = index / rate_hz
-            while then is not None and here is not None and abs(then[0] - wanted) < abs(here[0] - wanted):
-                here, then = then, next(frames, None)
-            assert here is not None
-            pixels[index - first] = _picture(to_rgb, here[1], width, height)
-        mp4 = encode_h264(pixels, rate_hz)
-        yield Clip(mp4, first / rate_hz, rate_hz, len(pixels), width, height, False)
+        mp4 = encode_h264(shown(first, stop), rate_hz)
+        yield Clip(mp4, first / rate_hz, rate_hz, stop - first, width, height, False)
 
 
 def pictures(file: VideoFile, width: int, height: int, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:

@@ -44,7 +44,7 @@ class Layout:
 def open_source(file: SourceFile) -> Iterator[BinaryIO]:
     """A file of a source as a stream, for those too large for memory. ShardError where its archive is damaged."""
     if not file.member:
-        with open(file.path, "rb") if file.span is None else io.BytesIO(file.read()) as stream:
+        with open(file.unpacked(), "rb") if file.span is None else io.BytesIO(file.read()) as stream:
             yield stream
         return
     try:

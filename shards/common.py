@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ def convert(
     them; with `skip_failed` those that fail are left out, and the card says why. A full disk ends all at once.
     """
     out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise ShardError(f"{out} is a file: give the folder that is to hold the shards as --out")
     # As JSON gives them back, so that a resumed conversion has the same ones: lists, not tuples.
     job = {"name": name, "version": version, "arguments": json.loads(json.dumps(arguments or {}))}
     ids = [recording_id(recording) for recording in recordings]
@@ -80,12 +83,13 @@ def convert(
         wanted = [_part_id(part) for part in parts]
         with start(engine, workers) as run:
             with tqdm(total=len(ids), initial=done, desc=name, unit="recording") as bar:
-                faults = []
+                faults, held = [], 0
                 for place, fault in run(partial(_convert_part, samples_of, folder, skip_failed), todo):
                     faults += [fault] if fault else []
+                    held += len(todo[place]) - 1 if fault else 0
                     bar.update(len(todo[place]))
             if faults:
-                raise _failed(sorted(faults), len(ids))
+                raise _failed(sorted(faults), held, len(ids))
             _drop_strangers(folder, wanted)
             manifest = assemble(out, job, card=card, shard_bytes=shard_bytes, parallel=partial(_in_order, run))
     finally:
@@ -138,12 +142,15 @@ def _items(samples_of: SamplesOf, recording: Any, skip_failed: bool) -> Iterator
         yield Dropped(f"could not be converted: {fault}")
 
 
-def _failed(faults: list[str], count: int) -> ShardError:
+def _failed(faults: list[str], held: int, count: int) -> ShardError:
+    """What is said about recordings that failed, and `held` others, which are written together with them."""
     shown = "\n  ".join(faults[:10]) + (f"\n  and {len(faults) - 10} more" if len(faults) > 10 else "")
     if count == 1:
         return ShardError(faults[0])
+    others = f"; {held} that are written together with them are not converted either" if held else ""
+    others += "" if len(faults) + held == count else "; the others are converted"
     return ShardError(
-        f"{len(faults)} of {count} recordings failed; the others are converted:\n  {shown}\nMend them and go on with --resume,"
+        f"{len(faults)} of {count} recordings failed{others}:\n  {shown}\nMend them and go on with --resume,"
         " or leave them out with --resume --skip-failed"
     )
 
@@ -168,8 +175,11 @@ def summary(out: Path, manifest: dict) -> str:
         streams = ", ".join(f"{stream} {total['samples']}" for stream, total in split["streams"].items())
         counts = f"{split['samples']:>9}{split['seconds'] / 3600:>9.3f}{len(split['subjects']):>10}"
         lines.append(f"{name:8}{counts}{len(split['shards']):>8}{megabytes:>10.1f}  {streams}")
-    for reason, count, seconds in reasons(manifest["dropped"]):
-        lines.append(f"dropped: {reason}: {count} ({seconds:g} s)")
+    told = [
+        f"  {reason}: {count:,}" + (f" ({seconds:.3g} s)" if seconds else "")
+        for reason, count, seconds in reasons(manifest["dropped"])
+    ]
+    lines += ["left out or mended:", *told] if told else []
     return "\n".join(lines)
 
 
@@ -178,7 +188,7 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog=f"python -m shards.{name}", description=description)
     made.add_argument("--source", type=Path, help="the data as its publisher ships it, archives included")
     made.add_argument("--out", type=Path, required=True, help="folder of shards to write")
-    made.add_argument("--limit", type=int, help="convert only the first recordings")
+    made.add_argument("--limit", type=_count, help="convert only the first recordings")
     made.add_argument(
         "--workers",
         type=int,
@@ -200,12 +210,27 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of recordings: give 1 or more")
+    return int(text)
+
+
 def numbers_of(p: argparse.ArgumentParser, option: str, text: str) -> tuple[int, ...]:
     """The numbers of an option such as `--val-subjects 3,7`; ends the command where it has something else."""
     try:
         return tuple(int(word) for word in text.split(",") if word.strip())
     except ValueError:
         p.error(f"{option} {text!r}: give numbers such as 3,7")
+
+
+@contextmanager
+def exit_on_fault(p: argparse.ArgumentParser, *kinds: type[Exception]) -> Iterator[None]:
+    """Ends the command with the words of a fault: a ShardError, an OSError, or one of `kinds`."""
+    try:
+        yield
+    except (ShardError, OSError, *kinds) as error:
+        p.exit(1, f"{error}\n")
 
 
 def how_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files
 from shards.columns import Layout, open_source, read_columns
-from shards.common import convert, how_of, parser
+from shards.common import convert, exit_on_fault, how_of, parser
 from shards.csv_config import Table, read_table
 from shards.mocap import recording_name
 from shards.rows import card, column_types, row_samples, words
@@ -156,10 +156,8 @@ def main() -> None:
     args = p.parse_args()
     if args.source is None:
         p.error("--source: give the folder with the files or archives of them")
-    try:
+    with exit_on_fault(p):
         run(args.source, args.out, config=args.config, limit=args.limit, **how_of(args))
-    except (ShardError, OSError) as error:
-        p.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

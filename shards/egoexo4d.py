@@ -34,7 +34,7 @@ from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards import aria_vrs
 from shards.clips import Clip
-from shards.common import convert, how_of, parser
+from shards.common import convert, exit_on_fault, how_of, parser
 from shards.egoexo4d_cameras import View, asked, choose, lens, pieces, pinhole
 from shards.egoexo4d_card import card
 from shards.egoexo4d_imu import PLACES, Imu, read_units
@@ -374,7 +374,7 @@ def main() -> None:
             p.error(f"{name}: give some of {','.join(known)}, or none")
     if not 10 <= args.imu_hz <= 1000 or args.side < 0 or args.min_views < 1:
         p.error("--imu-hz must be 10 to 1000, --side 0 or more, --min-views 1 or more")
-    try:
+    with exit_on_fault(p):
         settings = Settings(
             asked(args.cameras),
             units,
@@ -391,8 +391,6 @@ def main() -> None:
             limit=args.limit,
             **how_of(args),
         )
-    except (ShardError, OSError) as error:
-        p.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python -m shards.egohumans --source DIR --out DIR [--cameras cam03] [--split publisher|mobind] [--limit N]
         [--workers N] [--resume]
 
-DIR holds `01_tagging/001_tagging.tar.gz` ... as downloaded, or unpacked with `--strip-components=8`. Archives are unpacked to the
-temporary folder (TMPDIR), without images.
+DIR holds `01_tagging/001_tagging.tar.gz` ... as downloaded, or unpacked with `--strip-components=8`. An archive is known by its
+name and opened when its sequence is converted: what is read of it (no image) lies in the temporary folder (TMPDIR) until then.
 
 - Clock: frames from 1 on, 20 a second as MoBind takes them; no document of the data set says so.
 - World: that of the first person's glasses, metres, z up: checked by the bodies' trunks.
@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,17 +31,14 @@ from aura.body import kinematics as kin
 from aura.body.skeletons import SKELETONS
 from aura.body.virtual_imu import virtual_imu
 from aura.data.sample import Sample
-from aura.data.writer import Dropped, ShardError
-from shards.archives import SourceFile, files_within
-from shards.common import convert, how_of, parser
-from shards.pickles import read_array
+from aura.data.writer import Dropped
+from shards.common import convert, exit_on_fault, how_of, parser
+from shards.egohumans_files import ACTIVITIES, PAGE, POSES3D, RATE_HZ, Recording, plan, read_frames, unpacked
 from shards.signals import Settings, on_grid, runs
 from shards.takes import UPRIGHT, Imu, Points, Span, Take, check_upright, samples, signed
 
 DATASET = "egohumans"
-PAGE = "https://rawalkhirodkar.github.io/egohumans/"
 LICENCE = "unknown: the code is Apache-2.0, the data's terms are not stated; ask the authors before use"
-RATE_HZ = 20.0
 LOW_PASS_HZ = 5.0  # fits are made frame by frame: their jitter is blown up by the second derivative
 SETTLE = 2  # frames at an end of a piece, where smoothing has no motion on one side
 FEWEST = 6 + 2 * SETTLE  # frames of a piece of motion
@@ -55,24 +51,9 @@ SENSORS = {
     "head": (411, "head"),
 }
 TREE = SKELETONS["smpl24"]
-POSES3D = ("refine_poses3d", "fit_poses3d", "poses3d")  # the first that is there
 SIZE = (3840, 2160)  # of the exo cameras' pictures
-ACTIVITIES = {
-    "tagging": ("playing tag", "people play tag"),
-    "legoassemble": ("assembling lego", "people assemble lego bricks"),
-    "fencing": ("fencing", "two people fence"),
-    "basketball": ("playing basketball", "people play basketball"),
-    "volleyball": ("playing volleyball", "people play volleyball"),
-    "badminton": ("playing badminton", "people play badminton"),
-    "tennis": ("playing tennis", "people play tennis"),
-}
 PUBLISHER = {"01": "test", "02": "test", "03": "test", "07": "val"}
 SPLITS = ("publisher", "mobind")
-FILE = re.compile(
-    r"(?:^|/)(\d\d)_([a-z]+)/(\d{3})_\2/processed_data/"
-    r"(smpl|poses2d/cam\d+/rgb|" + "|".join(POSES3D) + r")/(\d{5})\.npy"
-)
-
 CARD = f"""# EgoHumans
 
 Tag, lego, fencing, basketball, volleyball, badminton and tennis of two to four people at once: synthetic IMUs at the forearms,
@@ -98,20 +79,6 @@ BY_SPLIT = {
 }
 
 
-@dataclass(frozen=True)
-class Recording:
-    """One sequence. `files`: folder of `processed_data` -> frame -> file."""
-
-    number: str
-    activity: str
-    take: str
-    files: Mapping[str, Mapping[int, SourceFile]]
-
-    @property
-    def id(self) -> str:
-        return f"{self.number}_{self.activity}_{self.take}"
-
-
 def split_of(recording: Recording, by: str) -> str:
     """The split of a sequence, by one of `SPLITS`."""
     if by == "publisher":
@@ -122,7 +89,18 @@ def split_of(recording: Recording, by: str) -> str:
 
 
 def samples_of(recording: Recording, cameras: tuple[str, ...], by: str) -> Iterator[tuple[str, Sample] | Dropped]:
-    """The samples of everybody in a sequence, or why there are none. ValueError where the world is not z up."""
+    """The samples of everybody in a sequence, or why there are none.
+
+    ValueError where its archive is damaged or holds another sequence, or the world is not z up.
+    """
+    if recording.archive is None:
+        yield from _of_files(recording, cameras, by)
+        return
+    with tempfile.TemporaryDirectory(prefix="egohumans_") as folder:
+        yield from _of_files(unpacked(recording, cameras, Path(folder)), cameras, by)
+
+
+def _of_files(recording: Recording, cameras: tuple[str, ...], by: str) -> Iterator[tuple[str, Sample] | Dropped]:
     smpl, notes = read_frames(recording, "smpl", fit_of)
     yield from notes
     if not smpl:
@@ -176,39 +154,6 @@ def samples_of(recording: Recording, cameras: tuple[str, ...], by: str) -> Itera
                 spans=[Span(0, frames, {"activity": name}, texts)],
             )
         )
-
-
-def read_frames(
-    recording: Recording, folder: str, keep: Callable[[Any], Any]
-) -> tuple[dict[int, dict[str, Any]], list[Dropped]]:
-    """Frame -> person -> what a folder's file of the frame says, without files that are refused or damaged.
-
-    keep   what stays of each person in memory; KeyError, TypeError, ValueError or IndexError where it is not as published
-    """
-    found, wrong = {}, []
-    for frame, file in sorted(recording.files.get(folder, {}).items()):
-        try:
-            content = read_array(file.read(), file.name)
-            if content.ndim == 0 and isinstance(content.item(), dict):
-                people = content.item()
-            elif content.ndim == 1 and all(isinstance(one, dict) and "human_name" in one for one in content):
-                people = {one["human_name"]: one for one in content}
-            else:
-                raise ValueError(f"{file.name} holds neither a dict of people nor a list of dicts with human_name")
-        except ValueError as error:
-            wrong.append(str(error))
-            continue
-        found[frame] = {}
-        for who, value in people.items():
-            try:
-                found[frame][str(who)] = keep(value)
-            except (KeyError, TypeError, ValueError, IndexError) as error:
-                wrong.append(f"{file.name}: {who} is not as published: {type(error).__name__}: {error}")
-    notes = []
-    if wrong:
-        reason = f"{recording.id}: files of {folder} that cannot be used, the first: {wrong[0]}"
-        notes.append(Dropped(reason, len(wrong) / RATE_HZ, len(wrong)))
-    return found, notes
 
 
 def sensors_of(
@@ -323,26 +268,6 @@ def _points(
         yield "pose2d" if camera == cameras[0] else f"pose2d_{camera}", Points(values, about)
 
 
-def plan(found: Sequence[SourceFile]) -> list[Recording]:
-    """Recordings in order. ShardError where there are none, or a file is there twice."""
-    sequences: dict[tuple[str, str, str], dict[str, dict[int, SourceFile]]] = {}
-    for file in found:
-        parts = FILE.search(file.name)
-        if not parts:
-            continue
-        number, activity, take, folder, frame = parts.groups()
-        here = sequences.setdefault((number, activity, take), {}).setdefault(folder, {})
-        if int(frame) in here:
-            raise ShardError(f"{file.name} is there twice, also as {here[int(frame)].name}: keep one of them")
-        here[int(frame)] = file
-    if not sequences:
-        raise ShardError(
-            "the source holds no files such as 01_tagging/001_tagging/processed_data/smpl/00001.npy: download sequences from"
-            f" {PAGE} and give the folder of the activities as --source"
-        )
-    return [Recording(*key, files=files) for key, files in sorted(sequences.items())]
-
-
 def run(
     source: Path,
     out: Path,
@@ -357,17 +282,15 @@ def run(
     cameras   exo cameras whose 2D poses are written: the first as `pose2d`, others as `pose2d_camNN`
     split     one of `SPLITS`
     """
-    with tempfile.TemporaryDirectory(prefix="egohumans_") as cache:
-        recordings = plan(files_within(source, (".npy",), Path(cache)))[:limit]
-        return convert(
-            DATASET,
-            recordings,
-            partial(samples_of, cameras=cameras, by=split),
-            out,
-            card=f"{CARD}\n{BY_SPLIT[split]}\n",
-            arguments={"cameras": list(cameras), "split": split, "limit": limit},
-            **how,
-        )
+    return convert(
+        DATASET,
+        plan(source)[:limit],
+        partial(samples_of, cameras=cameras, by=split),
+        out,
+        card=f"{CARD}\n{BY_SPLIT[split]}\n",
+        arguments={"cameras": list(cameras), "split": split, "limit": limit},
+        **how,
+    )
 
 
 def main() -> None:
@@ -382,7 +305,7 @@ def main() -> None:
     cameras = tuple(word.strip() for word in args.cameras.split(",") if word.strip())
     if not cameras or not all(re.fullmatch(r"cam\d\d", camera) for camera in cameras):
         p.error(f"--cameras {args.cameras}: give names such as cam03,cam05")
-    try:
+    with exit_on_fault(p):
         run(
             args.source,
             args.out,
@@ -391,8 +314,6 @@ def main() -> None:
             limit=args.limit,
             **how_of(args),
         )
-    except (ShardError, OSError) as error:
-        p.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Files whose own rate is wrong (30 a second for 10) are so given their true one.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,22 +47,29 @@ class Film:
             for _ in wanted:
                 yield f"video that cannot be read: {error}"
             return
-        number, picture = -1, np.empty(0)
-        for rows, rate_hz in wanted:
-            pixels, count = np.empty((len(rows), height, width, 3), np.uint8), 0
+        number, picture, count = -1, np.empty(0), 0
+
+        def shown(rows: np.ndarray) -> Iterator[np.ndarray]:
+            """Each is encoded when it is decoded, so that memory does not grow with a piece."""
+            nonlocal number, picture, count
             try:
                 for row in rows + self.first:
                     while number < row:
                         number, picture = next(frames)
-                    pixels[count] = picture
                     count += 1
+                    yield picture
             except (ValueError, StopIteration):  # it has ended, or is damaged from here on
-                pass
-            if not count:
+                return
+
+        for rows, rate_hz in wanted:
+            count = 0
+            there = shown(rows)
+            first = next(there, None)
+            if first is None:
                 yield "video that has ended or is damaged before this time"
                 continue
-            entry = {"rate_hz": rate_hz, "start_s": 0.0, "length": count, "camera": camera}
-            yield entry, encode_h264(pixels[:count], rate_hz)
+            mp4 = encode_h264(itertools.chain([first], there), rate_hz)
+            yield {"rate_hz": rate_hz, "start_s": 0.0, "length": count, "camera": camera}, mp4
 
     def _scaled(self, x: float, y: float) -> dict[str, Any]:
         """The intrinsics at another size; pixel (0, 0) is the centre of the first pixel."""

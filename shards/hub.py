@@ -23,7 +23,7 @@ not used.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from huggingface_hub import HfApi
 from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.columns import absent, plain
-from shards.common import convert, how_of, parser
+from shards.common import convert, exit_on_fault, how_of, parser
 from shards.csv_config import Table, read_table
 from shards.rows import card, column_types, row_samples, words
 from shards.tables import Facts, assign
@@ -61,12 +61,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Recording:
-    """A file of a split, by its number; and the split of the shards, or of each subject, that its rows go to."""
+    """A file of a split, by its number; and the split of the shards, or of each subject, that its rows go to.
+
+    first   how many of the recordings in it are converted; None: all
+    """
 
     id: str
     split: str
     number: int
     to: str | dict[str, str]
+    first: int | None = None
 
 
 @lru_cache(maxsize=1)
@@ -87,16 +91,26 @@ def opened(source: Source) -> dict[str, IterableDataset]:
 
 def samples_of(recording: Recording, source: Source, table: Table) -> Iterator[tuple[str, Sample] | Dropped]:
     """The samples of one file. ValueError, naming it, where it does not hold what the YAML file says."""
-    to = recording.to
     where = f"{source.path}, split {recording.split}, file {recording.number}"
+    seen = set()
     try:
-        for name, found in _recorded(recording, source, table):
-            if isinstance(found, Dropped):
-                yield found
-            else:
-                yield from row_samples(found, table, name, {}, lambda who: to if isinstance(to, str) else to[who])
+        for item in _of_file(recording, source, table):
+            if not isinstance(item, Dropped):
+                seen.add(item[1].recording)
+                if recording.first is not None and len(seen) > recording.first:
+                    return
+            yield item
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def _of_file(recording: Recording, source: Source, table: Table) -> Iterator[tuple[str, Sample] | Dropped]:
+    to = recording.to
+    for name, found in _recorded(recording, source, table):
+        if isinstance(found, Dropped):
+            yield found
+        else:
+            yield from row_samples(found, table, name, {}, lambda who: to if isinstance(to, str) else to[who])
 
 
 def _recorded(recording: Recording, source: Source, table: Table) -> Iterator[tuple[str, dict[str, Any] | Dropped]]:
@@ -253,6 +267,23 @@ def plan(source: Source, table: Table, split: str | None = None) -> list[Recordi
     ]
 
 
+def limited(files: Sequence[Recording], source: Source, table: Table, limit: int) -> list[Recording]:
+    """The files that hold the first `limit` recordings, each with the number of its own. They are read for it."""
+    kept = []
+    for file in files:
+        if limit <= 0:
+            break
+        seen = set()
+        try:
+            for item in samples_of(replace(file, first=limit), source, table):
+                seen |= set() if isinstance(item, Dropped) else {item[1].recording}
+        except ValueError:
+            pass  # the conversion comes to the same place, and says so
+        kept.append(replace(file, first=limit))
+        limit -= len(seen)
+    return kept
+
+
 def _subjects(source: Source, split: str, number: int, column: str) -> list[str]:
     """Who is in a file."""
     batches = _batches(source, split, number, {column: pa.string()})
@@ -288,7 +319,7 @@ def run(
     arguments = {"subset": subset, "split": split, "limit": limit, "table": table.model_dump(mode="json")}
     return convert(
         "hub",
-        recordings[:limit],
+        recordings if limit is None else limited(recordings, asked, table, limit),
         partial(samples_of, source=asked, table=table),
         out,
         card=card(
@@ -323,7 +354,7 @@ def main() -> None:
     args = p.parse_args()
     if args.source is None:
         p.error("--source: give OWNER/NAME of a data set of the Hub, or a folder with its files")
-    try:
+    with exit_on_fault(p):
         run(
             str(args.source),
             args.out,
@@ -334,8 +365,6 @@ def main() -> None:
             limit=args.limit,
             **how_of(args),
         )
-    except (ShardError, OSError) as error:
-        p.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

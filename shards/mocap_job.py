@@ -17,7 +17,7 @@ from aura.body.placements import placement_id
 from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files
-from shards.common import convert, how_of
+from shards.common import convert, exit_on_fault, how_of
 from shards.mocap import PLACEMENTS, Motion, Settings, recording_name, samples
 from shards.mocap_units import Reading
 from shards.tables import Facts, Table, assign, read_tables
@@ -129,10 +129,18 @@ def settings_of(args: argparse.Namespace) -> Settings:
     return Settings(placements=names, cameras=tuple(cameras), seed=args.seed)
 
 
-def splits_asked(args: argparse.Namespace) -> dict[str, list[str]]:
-    """Split -> subjects, of the options."""
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of a converter's `run` that the options of `add_options` give. ShardError, naming the option, as above."""
     asked = {"val": args.val_subjects, "test": args.test_subjects}
-    return {split: [s.strip() for s in given.split(",") if s.strip()] for split, given in asked.items() if given}
+    return {
+        "dataset": args.dataset or "",
+        "licence": args.licence or "",
+        "tables": args.texts,
+        "subjects": {
+            split: [s.strip() for s in given.split(",") if s.strip()] for split, given in asked.items() if given
+        },
+        "settings": settings_of(args),
+    }
 
 
 def card(
@@ -227,6 +235,8 @@ def convert_files(
     tables       CSV files of texts and people; None: those that lie beside the files
     """
     settings, reading = settings or Settings(), reading or Reading()
+    if not source.exists():
+        raise ShardError(f"{source} does not exist: give the folder with the {endings[0]} files as --source")
     dataset = dataset or source.resolve().name.partition(".")[0]
     known = knowns.get(dataset, Known(dataset, dataset, "", ""))
     licence = licence or known.licence
@@ -277,19 +287,13 @@ def run_command(p: argparse.ArgumentParser, run: Callable[..., Any], ending: str
     args = p.parse_args()
     if args.source is None:
         p.error(f"--source: give the folder with the {ending} files or archives of them")
-    try:
+    with exit_on_fault(p, yaml.YAMLError, AttributeError):
         joints = yaml.safe_load(args.joints.read_text()) if args.joints else {}
         run(
             args.source,
             args.out,
-            dataset=args.dataset or "",
-            licence=args.licence or "",
-            tables=args.texts,
-            subjects=splits_asked(args),
-            settings=settings_of(args),
+            **options_of(args),
             reading=Reading(args.fps, args.unit, args.up, tuple((str(a), str(b)) for a, b in joints.items())),
             limit=args.limit,
             **how_of(args),
         )
-    except (ShardError, yaml.YAMLError, OSError, AttributeError) as error:
-        p.exit(1, f"{error}\n")

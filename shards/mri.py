@@ -32,7 +32,7 @@ from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files_within, on_disk
 from shards.clips import look
 from shards.columns import Layout, open_source, read_columns
-from shards.common import convert, how_of, parser
+from shards.common import convert, exit_on_fault, how_of, parser
 from shards.films import Film
 from shards.frame_clock import Stretch, stretches
 from shards.mri_texts import ACTIONS, POSES
@@ -395,10 +395,8 @@ def main() -> None:
     args = p.parse_args()
     if args.source is None:
         p.error(f"--source: give the zip or folder of mRI's release; it is at {PAGE}")
-    try:
+    with exit_on_fault(p):
         run(args.source, args.out, limit=args.limit, **how_of(args))
-    except (ShardError, OSError) as error:
-        p.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files_within
 from shards.columns import Layout, open_source, read_columns
-from shards.common import convert, how_of, parser
+from shards.common import convert, exit_on_fault, how_of, parser
 from shards.pamap2_texts import ACTIVITIES, FILES, TRANSIENT
 from shards.signals import Settings, Stretch, clocks, runs, samples
 
@@ -168,7 +168,7 @@ def size_of(file: SourceFile) -> int:
     if file.member:
         with zipfile.ZipFile(file.path) as archive:
             return archive.getinfo(file.member).file_size
-    return file.span[1] if file.span else file.path.stat().st_size
+    return file.span[1] if file.span else file.unpacked().stat().st_size
 
 
 def find(source: Path, cache: Path) -> list[SourceFile]:
@@ -278,7 +278,7 @@ def main() -> None:
     if not 0 <= args.max_gap <= 1:
         p.error(f"--max-gap {args.max_gap:g}: must be 0 to 1 s; a straight line is no movement over longer")
     val, test = (tuple(s.strip() for s in x.split(",") if s.strip()) for x in (args.val_subjects, args.test_subjects))
-    try:
+    with exit_on_fault(p):
         run(
             args.source,
             args.out,
@@ -289,8 +289,6 @@ def main() -> None:
             limit=args.limit,
             **how_of(args),
         )
-    except (ShardError, OSError) as error:
-        p.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ from aura.body import kinematics as kin
 from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files
-from shards.common import convert, how_of, parser
+from shards.common import convert, exit_on_fault, how_of, parser
 from shards.mocap import Motion, Settings, recording_name, samples
-from shards.mocap_job import Known, add_options, card, settings_of, splits_asked
+from shards.mocap_job import Known, add_options, card, options_of
 from shards.smpl_body import BODY, average_joints, find_models, move, rest_joints
 from shards.tables import Facts, Table, assign, read_tables
 
@@ -297,21 +297,15 @@ def main() -> None:
     args = p.parse_args()
     if args.source is None:
         p.error("--source: give the folder of AMASS or of HumanML3D")
-    try:
+    with exit_on_fault(p, ValueError):
         run(
             args.source,
             args.out,
-            dataset=args.dataset or "",
-            licence=args.licence or "",
-            tables=args.texts,
-            subjects=splits_asked(args),
-            settings=settings_of(args),
+            **options_of(args),
             body_models=args.body_model,
             limit=args.limit,
             **how_of(args),
         )
-    except (ShardError, ValueError, OSError) as error:
-        p.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

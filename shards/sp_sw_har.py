@@ -34,7 +34,7 @@ from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files
 from shards.columns import Layout, open_source, read_columns
-from shards.common import convert, how_of, numbers_of, parser
+from shards.common import convert, exit_on_fault, how_of, numbers_of, parser
 from shards.signals import Settings, Stretch, even_times, on_grid, runs, samples
 from shards.sp_sw_har_texts import ACTIVITIES, TURNS
 from shards.wordings import spoken
@@ -264,10 +264,8 @@ def main() -> None:
     if args.source is None:
         p.error(f"--source: give the archive or folder of SP-SW-HAR; it is at {PAGE}")
     val = numbers_of(p, "--val-subjects", args.val_subjects)
-    try:
+    with exit_on_fault(p):
         run(args.source, args.out, whole=args.whole, val_subjects=val, limit=args.limit, **how_of(args))
-    except (ShardError, OSError) as error:
-        p.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

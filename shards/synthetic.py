@@ -24,8 +24,7 @@ from aura.body.cameras import Camera, look_at, project
 from aura.body.virtual_imu import GRAVITY, imperfect, virtual_imu
 from aura.data.sample import Sample
 from aura.data.video import encode_h264
-from aura.data.writer import ShardError
-from shards.common import convert, how_of, parser
+from shards.common import convert, exit_on_fault, how_of, parser
 from shards.synthetic_body import SENSORS, Pose, Subject, draw, make_subject, pose, wall_colour
 from shards.synthetic_motions import Motion, idle
 from shards.synthetic_words import ACTIVITIES, Activity
@@ -243,7 +242,7 @@ def main() -> None:
         p.error("--source: the synthetic human has no source; leave it out")
     settings = Settings(seed=args.seed, seconds=args.seconds, video=args.video, orientation=args.orientation)
     recordings = plan(args.subjects, args.val_subjects, args.test_subjects, args.clips_per_activity)
-    try:
+    with exit_on_fault(p):
         convert(
             DATASET,
             recordings[: args.limit],
@@ -257,8 +256,6 @@ def main() -> None:
                 "clips_per_activity": args.clips_per_activity,
             },
         )
-    except (ShardError, OSError) as error:
-        p.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from aura.data.sample import Sample
 from aura.data.writer import Dropped, ShardError
 from shards.archives import SourceFile, files_within, on_disk
 from shards.clips import look
-from shards.common import convert, how_of, parser
+from shards.common import convert, exit_on_fault, how_of, parser
 from shards.films import Film
 from shards.takes import Imu, Points, Span, Take, check_upright, force_up, samples
 from shards.totalcapture_files import (
@@ -385,10 +385,8 @@ def main() -> None:
     args = p.parse_args()
     if args.source is None:
         p.error(f"--source: give the folder of TotalCapture; ask for it at {PAGE}")
-    try:
+    with exit_on_fault(p):
         run(args.source, args.out, cameras=args.cameras, limit=args.limit, **how_of(args))
-    except (ShardError, OSError) as error:
-        p.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -19,10 +19,9 @@ DIR holds the publisher's archives (`Inertial`, `Skeleton`, `Depth`, as .zip or 
 
 from __future__ import annotations
 
+import io
 import re
-import tarfile
 import tempfile
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +34,8 @@ from aura.body.virtual_imu import GRAVITY
 from aura.data.sample import Sample
 from aura.data.video import encode_h264
 from aura.data.writer import Dropped, ShardError
-from shards.archives import DAMAGED, read_to_end
-from shards.common import convert, how_of, numbers_of, parser
+from shards.archives import SourceFile, files
+from shards.common import convert, exit_on_fault, how_of, numbers_of, parser
 from shards.utd_mhad_texts import ACTIONS
 from shards.wordings import spoken
 
@@ -75,9 +74,9 @@ class Recording:
     subject: int
     trial: int
     split: str
-    inertial: Path | None
-    skeleton: Path | None
-    depth: Path | None
+    inertial: SourceFile | None
+    skeleton: SourceFile | None
+    depth: SourceFile | None
 
     @property
     def id(self) -> str:
@@ -155,79 +154,46 @@ def grey(d_depth: np.ndarray) -> np.ndarray:
     return np.repeat(np.where(depth == 0, 0, level).astype(np.uint8)[..., None], 3, axis=-1)
 
 
-def load(path: Path, variable: str, shape: tuple[int | None, ...]) -> np.ndarray:
+def load(file: SourceFile, variable: str, shape: tuple[int | None, ...]) -> np.ndarray:
     """A variable of a `.mat` file; ValueError, naming the file, where it is absent, of another shape or not finite."""
+    data = io.BytesIO(file.read())
     try:
-        found = scipy.io.loadmat(path, variable_names=[variable])
+        found = scipy.io.loadmat(data, variable_names=[variable])
     except Exception as error:  # scipy raises many kinds for damaged files
-        raise ValueError(f"{path.name} cannot be read as a .mat file: {error}") from error
+        raise ValueError(f"{file.name} cannot be read as a .mat file: {error}") from error
     if variable not in found:
-        raise ValueError(f"{path.name} has no variable {variable!r}")
+        raise ValueError(f"{file.name} has no variable {variable!r}")
     values = np.asarray(found[variable])
     fits = values.ndim == len(shape) and all(s in (None, n) for s, n in zip(shape, values.shape)) and values.size
     if not fits:
-        raise ValueError(f"{path.name}: {variable} has shape {values.shape}, expected {shape} (None: any length)")
+        raise ValueError(f"{file.name}: {variable} has shape {values.shape}, expected {shape} (None: any length)")
     if not np.isfinite(values).all():
-        raise ValueError(f"{path.name}: {variable} holds values that are not finite")
+        raise ValueError(f"{file.name}: {variable} holds values that are not finite")
     return values
 
 
-def find(source: Path, cache: Path) -> dict[tuple[int, int, int], dict[str, Path]]:
-    """(action, subject, trial) -> kind of file -> path. Archives in `source` are unpacked into `cache`."""
-    if not source.is_dir():
-        raise ShardError(
-            f"{source} is no folder. UTD-MHAD is at {PAGE}: download the archives Inertial, Skeleton and (if wanted) Depth"
-            " into one folder and give it as --source"
-        )
-    found: dict[tuple[int, int, int], dict[str, Path]] = {}
+def plan(found: Iterable[SourceFile], val_subjects: Iterable[int] = ()) -> list[Recording]:
+    """Recordings in order, with their splits: odd subjects train or val, even subjects test.
 
-    def add(name: str, path: Path) -> None:
-        parts = MATS.fullmatch(name)
+    ShardError where there are none, a file is there twice, or a subject cannot be in val.
+    """
+    trials: dict[tuple[int, int, int], dict[str, SourceFile]] = {}
+    for file in found:
+        parts = MATS.fullmatch(file.name.rpartition("/")[2])
         if parts is None:
-            return
+            continue
         action, subject, trial, kind = parts.groups()
-        key = int(action), int(subject), int(trial)
-        if not (1 <= key[0] <= len(ACTIONS)):
-            raise ShardError(f"{path}: there is no action {key[0]}, only 1 to {len(ACTIONS)}")
-        if kind in found.setdefault(key, {}):
-            raise ShardError(f"{name} is there twice, also at {found[key][kind]}: keep one of them in {source}")
-        found[key][kind] = path
-
-    for path in sorted(source.rglob("*.mat")):
-        add(path.name, path)
-    for archive in sorted(p for p in source.iterdir() if p.name.endswith((".zip", ".tar", ".tar.xz", ".tar.gz"))):
-        for name, data in members(archive):
-            (cache / name).write_bytes(data)
-            add(name, cache / name)
-    if not found:
+        if not 1 <= int(action) <= len(ACTIONS):
+            raise ShardError(f"{file.name}: there is no action {action}, only 1 to {len(ACTIONS)}")
+        kinds = trials.setdefault((int(action), int(subject), int(trial)), {})
+        if kind in kinds:
+            raise ShardError(f"{file.name} is there twice, also as {kinds[kind].name}: keep one of them")
+        kinds[kind] = file
+    if not trials:
         raise ShardError(
-            f"{source} holds neither files such as a1_s1_t1_inertial.mat nor archives of them. Download the archives"
-            f" Inertial, Skeleton and (if wanted) Depth from {PAGE} into it"
+            "the source holds neither files such as a1_s1_t1_inertial.mat nor archives of them: download the archives"
+            f" Inertial, Skeleton and (if wanted) Depth of UTD-MHAD from {PAGE} and give their folder as --source"
         )
-    return found
-
-
-def members(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """(base name, bytes) of the data set's files in an archive."""
-    try:
-        if archive.suffix == ".zip":
-            with zipfile.ZipFile(archive) as file:
-                for name in file.namelist():
-                    if MATS.fullmatch(Path(name).name):
-                        yield Path(name).name, file.read(name)
-        else:
-            with tarfile.open(archive) as file:
-                for member in file:
-                    content = file.extractfile(member) if member.isfile() else None
-                    if content is not None and MATS.fullmatch(Path(member.name).name):
-                        yield Path(member.name).name, content.read()
-                read_to_end(file)
-    except (*DAMAGED, OSError) as error:
-        raise ShardError(f"{archive} cannot be read, it is truncated or damaged; download it again: {error}") from error
-
-
-def plan(files: dict[tuple[int, int, int], dict[str, Path]], val_subjects: Iterable[int] = ()) -> list[Recording]:
-    """Recordings in order, with their splits: odd subjects train or val, even subjects test."""
     val = set(val_subjects)
     if any(subject % 2 == 0 for subject in val):
         raise ShardError(f"validation subjects {sorted(val)}: even subjects are the test split, choose odd ones")
@@ -239,14 +205,14 @@ def plan(files: dict[tuple[int, int, int], dict[str, Path]], val_subjects: Itera
             skeleton=kinds.get("skeleton"),
             depth=kinds.get("depth"),
         )
-        for key, kinds in sorted(files.items())
+        for key, kinds in sorted(trials.items())
     ]
 
 
 def run(source: Path, out: Path, *, val_subjects: tuple[int, ...] = (), limit: int | None = None, **how) -> dict:
     """Converts a folder as the publisher ships it; `how` goes to `shards.common.convert`. Gives the manifest."""
     with tempfile.TemporaryDirectory(prefix="utd_mhad_") as cache:
-        recordings = plan(find(source, Path(cache)), val_subjects)[:limit]
+        recordings = plan(files(source, (".mat",), Path(cache)), val_subjects)[:limit]
         arguments = {"val_subjects": list(val_subjects), "limit": limit}
         return convert(DATASET, recordings, samples_of, out, card=CARD, arguments=arguments, **how)
 
@@ -258,10 +224,8 @@ def main() -> None:
     if args.source is None:
         p.error(f"--source: give the folder with the archives of UTD-MHAD; they are at {PAGE}")
     val = numbers_of(p, "--val-subjects", args.val_subjects)
-    try:
+    with exit_on_fault(p):
         run(args.source, args.out, val_subjects=val, limit=args.limit, **how_of(args))
-    except (ShardError, OSError) as error:
-        p.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def test_shards_of_the_snippet_are_sound_and_train_by_the_recipe(tmp_path, monke
     faults, found, _ = verify(Path("data/wrist"))
     assert not faults
     assert len(found) == 40
-    (recipe,) = blocks("data.md", "yaml")
+    _, recipe = blocks("data.md", "yaml")
     Path("wrist.yaml").write_text(recipe)
     words = ["train.steps=2", "train.warmup=1", "data.workers=0", "log.tensorboard=false"]
     assert pretrain(load_recipe("wrist.yaml", words)) == 0

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_data import Work
 
-Work = Callable[[], float]
 DIFFERENT = 5000  # lines that differ; then they come again
 BVH_HZ = 120
 CSV_YAML = {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import bench_convert
 import numpy as np
+
+Work = Callable[[], float]  # of a variant: does it once, and says how many units it did
 
 READ_INPUTS = {
     "imu": {"rate_hz": 200},
@@ -19,6 +21,8 @@ READ_INPUTS = {
 
 def prepare(settings: dict) -> None:
     """Writes what the cases read, into the folder of the settings."""
+    import bench_convert
+
     from aura.data.video import encode_h264
 
     folder = Path(settings["folder"])

@@ -152,3 +152,14 @@ def test_real_file_with_b_frames() -> None:
     got = decode_frames(data, [float(frames[i].time) - first for i in picks])
     for image, i in zip(got, picks):
         np.testing.assert_array_equal(image, frames[i].to_ndarray(format="rgb24"))
+
+
+def test_frames_one_by_one_give_the_same_bytes():
+    frames = gray(25)
+    assert encode_h264(iter(frames), 10) == encode_h264(frames, 10)
+    with pytest.raises(ValueError, match="no frame"):
+        encode_h264(iter(frames[:0]), 10)
+    with pytest.raises(ValueError, match=r"frames must be uint8 \(T, H, W, 3\)"):
+        encode_h264(iter(frames.astype(np.float32)), 10)
+    with pytest.raises(ValueError, match="frames differ"):
+        encode_h264(iter([frames[0], frames[1][:8]]), 10)

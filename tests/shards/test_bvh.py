@@ -285,6 +285,8 @@ def test_errors_of_the_command_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="no recording has the subject s9"):
         bvh.run(source, tmp_path / "o", licence="x", subjects={"val": ["s9"]})
     (source / "s0" / "clip 0.bvh").unlink()
+    with pytest.raises(ShardError, match=r"absent does not exist: give the folder with the \.bvh files"):
+        bvh.run(tmp_path / "absent", tmp_path / "out")
     with pytest.raises(ShardError, match=r"no samples: all was dropped: .*MOTION"):
         bvh.run(source, tmp_path / "o", licence="x")
     command = [

@@ -1,6 +1,7 @@
 """Clips of video files: copied or encoded anew, each frame at its time."""
 
 import io
+import tracemalloc
 from pathlib import Path
 
 import av
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 
 from aura.data.video import decode_frames, encode_h264
+from shards import clips as clips_module
 from shards.clips import Clip, clips, look
+from shards.films import Film
 
 
 def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -133,3 +136,38 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "sound.mp4").write_bytes(buffer.getvalue())
     with pytest.raises(ValueError, match=r"sound\.mp4"):
         look(tmp_path / "sound.mp4")
+
+
+def test_pictures_are_encoded_as_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clip of 100 pictures takes the memory of a few, and its bytes are those of all of them at once."""
+    path = tmp_path / "long.mp4"
+    path.write_bytes(encode_h264(np.stack([picture(i, 96, 160) for i in range(100)]), 10))
+    file, seen = look(path), []
+
+    def film() -> bytes:
+        (found,) = Film(path).clips([(np.arange(100), 10.0)])
+        assert not isinstance(found, str)
+        assert found[0]["length"] == 100
+        return found[1]
+
+    def clip() -> bytes:
+        (found,) = clips(file, [(0.0, 10.0)], side=80)
+        assert found is not None
+        assert not found.copied
+        assert found.frames == 100
+        return found.mp4
+
+    for make in (film, clip):
+        make()
+        tracemalloc.start()
+        mp4 = make()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 20 * 96 * 160 * 3
+        with monkeypatch.context() as patch:
+            real = clips_module._picture
+            patch.setattr(clips_module, "_picture", lambda *rest, real=real: seen.append(real(*rest)) or seen[-1])
+            make()
+        assert mp4 == encode_h264(np.stack(seen), 10.0)
+        assert len(seen) == 100
+        seen.clear()

@@ -1,6 +1,7 @@
 """Folders of CSV files: what the files were written from, against the samples; clocks, units, mistakes in the YAML."""
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from aura.data.writer import Dropped, ShardError
 from shards.csv import plan, read, run, samples_of
 from shards.csv_config import Table, read_table
 from shards.rows import clock
+from tests.shards.reading import samples_in
 
 G, DEG = 9.80665, np.pi / 180
 ACC, GYRO = ["ax", "ay", "az"], ["gx", "gy", "gz"]
@@ -282,7 +284,10 @@ def test_a_clock_that_counts_seconds_is_refused(tmp_path: Path) -> None:
     [
         ({"sensor": []}, "sensor: there is no such key; the nearest is 'sensors'"),
         ({"sensors": [{"placement": "wrist"}]}, "sensors.0.placement: unknown sensor placement 'wrist'"),
+        ({"sensors": [{"placement": "wrist"}]}, "sensors.0.placement: [^;]*; the nearest known one is '[a-z ]*'$"),
+        ({"sensors": []}, "sensors: Tuple should have at least 1 item"),
         ({"sensors": [{"placement": "head"}]}, "sensors.0: needs acc or gyro"),
+        ({"name": "(?P<subject>s)", "splits": {"vals": ["s1"]}}, "splits: 'vals' is no split; give train, val or test"),
         ({"time": None}, "needs time .* or rate_hz"),
         ({"name": "(?P<subject"}, "name: .*no regular expression"),
         ({"splits": {"test": ["s1"]}}, "splits: subjects are not known; give subject_column"),
@@ -324,3 +329,24 @@ def test_command_line_workers_and_verified_shards(tmp_path: Path) -> None:
         ), path.name
     done = subprocess.run([sys.executable, "tools/verify_shards.py", tmp_path / "two"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_yaml_of_the_docs(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    text = next(block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "dataset: walks" in block)
+    (tmp_path / "walks.yaml").write_text(text)
+    for subject in ("s1", "s2", "s3", "s4"):
+        (tmp_path / "walks" / subject).mkdir(parents=True)
+        x = signals(200)
+        with open(tmp_path / "walks" / subject / "morning_walking.csv", "w") as file:
+            file.write("timestamp,ax,ay,az,gx,gy,gz\n")
+            file.writelines(f"{20 * i},{','.join(map(str, row))}\n" for i, row in enumerate(x.tolist()))
+    run(tmp_path / "walks", tmp_path / "out", config=tmp_path / "walks.yaml")
+    found = {
+        s.subject: (split, s.session, s.labels, [t["text"] for t in s.texts])
+        for split, s in samples_in(tmp_path / "out").values()
+    }
+    assert found == {
+        who: (split, "morning", {"activity": "walking"}, ["walking"])
+        for who, split in (("s1", "train"), ("s2", "train"), ("s3", "val"), ("s4", "test"))
+    }

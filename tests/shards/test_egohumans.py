@@ -1,5 +1,6 @@
 """EgoHumans: a tree in the published layout, made here, against its shards."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -132,9 +133,54 @@ def test_same_bytes_of_archives_and_of_two_workers(out: Path, tmp_path: Path) ->
     assert {name: data for name, data in contents(tmp_path / "out").items() if name in tars} == tars
 
 
+def test_archives_are_opened_when_their_sequence_is_converted(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.write_tree(tmp_path / "packed", archive=True)
+    tagging, fencing, _ = sorted((tmp_path / "packed").rglob("*.tar.gz"))
+    whole = fencing.read_bytes()
+    fencing.write_bytes(whole[: len(whole) // 2])
+    temporary, real, seen = tmp_path / "tmp", egohumans.read_frames, []
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+
+    def read_frames(recording: egohumans.Recording, *rest):
+        seen.append({re.sub(r".*/(\w+)/processed_data/([^.]+)/.*", r"\1 \2", str(p)) for p in temporary.rglob("*.npy")})
+        return real(recording, *rest)
+
+    monkeypatch.setattr(egohumans, "read_frames", read_frames)
+    egohumans.run(tmp_path / "packed", tmp_path / "one", limit=1)
+    assert seen.pop() == {"001_tagging smpl", "001_tagging refine_poses3d", "001_tagging poses2d/cam03/rgb"}
+    with pytest.raises(ShardError, match=r"005_fencing\.tar\.gz is truncated or damaged; download it again"):
+        egohumans.run(tmp_path / "packed", tmp_path / "all", split="mobind")
+    assert seen[-1] == {"020_badminton smpl", "020_badminton refine_poses3d"}, "none of cameras that are not read"
+    assert not list(temporary.iterdir()), "nothing stays"
+    fencing.write_bytes(whole)
+    tagging.write_bytes(b"")  # is done
+    egohumans.run(tmp_path / "packed", tmp_path / "all", split="mobind", resume=True)
+    tars = {name: data for name, data in contents(out).items() if name.endswith(".tar")}
+    assert {name: data for name, data in contents(tmp_path / "all").items() if name in tars} == tars
+
+
+def test_archives_that_are_not_what_their_name_says(source: Path, tmp_path: Path) -> None:
+    made.write_tree(tmp_path / "in", archive=True)
+    tagging, fencing, badminton = sorted((tmp_path / "in").rglob("*.tar.gz"))
+    shutil.copy(tagging, fencing)
+    with pytest.raises(ShardError, match=r"005_fencing\.tar\.gz holds 01_tagging_001, not 03_fencing_005"):
+        egohumans.run(fencing, tmp_path / "out")
+    shutil.copytree(source / "data" / "01_tagging", tmp_path / "in" / "01_tagging")
+    with pytest.raises(ShardError, match=r"01_tagging_001 is there twice, as archive and unpacked"):
+        egohumans.run(tmp_path / "in", tmp_path / "out")
+    badminton.rename(tmp_path / "in" / "all.zip")
+    with pytest.raises(ShardError, match=r"all\.zip is not named as the publisher's archives"):
+        egohumans.run(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(ShardError, match="absent does not exist"):
+        egohumans.run(tmp_path / "absent", tmp_path / "out")
+
+
 def test_splits() -> None:
     def split(number: str, activity: str, take: str, by: str) -> str:
-        return egohumans.split_of(egohumans.Recording(number, activity, take, {}), by)
+        return egohumans.split_of(egohumans.Recording(number, activity, take), by)
 
     assert [split(n, a, "002", "publisher") for n, a in (("01", "tagging"), ("06", "badminton"), ("07", "tennis"))] == [
         "test", "train", "val",
@@ -178,5 +224,5 @@ def test_fits_that_are_not_as_published_and_empty_sources(source: Path, tmp_path
     with pytest.raises(ShardError, match="aria01 is not as published: KeyError: 'global_orient'"):
         egohumans.run(tmp_path / "in", tmp_path / "out")
     (tmp_path / "none").mkdir()
-    with pytest.raises(ShardError, match=r"01_tagging/001_tagging/processed_data/smpl/00001\.npy: download"):
+    with pytest.raises(ShardError, match=r"smpl/00001\.npy: download"):
         egohumans.run(tmp_path / "none", tmp_path / "out2")

@@ -134,6 +134,27 @@ def test_a_row_per_window(tmp_path: Path) -> None:
     assert contents(tmp_path / "two") == contents(tmp_path / "out")
 
 
+@pytest.mark.parametrize("windows", [False, True])
+def test_the_limit_counts_recordings(tmp_path: Path, windows: bool) -> None:
+    """Three files with three recordings each: by subject of rows that are times, or each row a window."""
+    for number in range(3):
+        x = signals(300, number)
+        if windows:
+            columns = {name: [x[i : i + 100, j].tolist() for i in (0, 100, 200)] for j, name in enumerate(ACC)}
+        else:
+            columns = rows_of(x, who=[f"p{number}{i // 100}" for i in range(300)])
+        Dataset.from_dict(columns).to_parquet(tmp_path / "data" / f"train-{number:05d}.parquet")
+    table = table_of(ACC, rate_hz=50, **({} if windows else {"subject_column": "who"}))
+    keys = {}
+    for limit in (1, 4, 6, None):
+        hub.run(str(tmp_path / "data"), tmp_path / f"out{limit}", config=table, limit=limit)
+        keys[limit] = sorted(samples_in(tmp_path / f"out{limit}"))
+    assert [len(found) for found in keys.values()] == [1, 4, 6, 9]
+    assert all(found == sorted(keys[None])[: len(found)] for found in keys.values())
+    with pytest.raises(ShardError, match=r"no column 'aq'"):
+        hub.run(str(tmp_path / "data"), tmp_path / "bad", config=table_of(["aq", "ay", "az"], rate_hz=50), limit=1)
+
+
 def test_json_lines_with_times(tmp_path: Path) -> None:
     """Windows of lists of different lengths with ISO times; an empty one; subjects in parts by a tenth."""
     start = datetime.datetime(2026, 1, 31, 12)

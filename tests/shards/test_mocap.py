@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import shutil
 import tarfile
 import zipfile
 from collections import Counter
@@ -260,6 +261,9 @@ def test_archives_are_read_in_place_and_damage_is_named(tmp_path: Path) -> None:
             archive.add(loose / member, f"../{member}")
     cache = tmp_path / "cache"
     found = files(source, (".bvh",), cache)
+    assert not cache.exists(), "nothing is unpacked to list it"
+    assert found[2].read() == data["d/2.bvh"]
+    assert [p.name for p in cache.rglob("*.bvh")] == ["2.bvh"], "nor what is in another archive"
     assert {f.name: f.read() for f in found} == {**data, "sub/4.BVH": b"plain"}
     assert sorted(p.name for p in cache.rglob("*.bvh")) == ["2.bvh", "3.bvh"], "only compressed tars are unpacked"
     assert not list(tmp_path.glob("d/*")), "nothing is written outside of the cache"
@@ -273,6 +277,29 @@ def test_archives_are_read_in_place_and_damage_is_named(tmp_path: Path) -> None:
         archive.write(loose / "d/3.bvh", "d/3.bvh")
     with pytest.raises(ShardError, match=r"d/3\.bvh is there twice"):
         files(source, (".bvh",), cache)
+
+
+def test_what_is_no_archive_is_said_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(b"no archive")
+    with pytest.raises(ShardError, match=r"a\.tar\.gz is truncated or damaged; download it again: [^\n:]+$"):
+        files(tmp_path, (".bvh",), tmp_path / "cache")
+
+
+def test_tars_of_one_name_stay_apart_and_are_unpacked_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "source" / name).mkdir(parents=True)
+        with tarfile.open(tmp_path / "source" / name / "all.tar.gz", "w:gz") as archive:
+            for number in range(2):
+                info = tarfile.TarInfo(f"{name}{number}.bvh")
+                info.size = 1
+                archive.addfile(info, io.BytesIO(name.encode()))
+    cache = tmp_path / "cache"
+    (cache / "a" / "all.tar.gz.part").mkdir(parents=True)  # of a worker that was ended
+    found = files(tmp_path / "source", (".bvh",), cache)
+    assert found[0].read() == b"a"
+    shutil.rmtree(tmp_path / "source" / "a")
+    assert [file.read() for file in found] == [b"a", b"a", b"b", b"b"]
+    assert not list(cache.rglob("*.part"))
 
 
 def test_zips_of_one_name_inside_of_zips_stay_apart(tmp_path: Path) -> None:

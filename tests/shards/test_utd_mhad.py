@@ -16,6 +16,7 @@ from aura.data.sample import Sample, from_members, validate
 from aura.data.video import decode_frames
 from aura.data.writer import Dropped, ShardError
 from shards import utd_mhad
+from shards.archives import SourceFile, files
 from shards.utd_mhad_texts import ACTIONS
 
 N, T = 120, 45
@@ -63,7 +64,7 @@ def archives(tmp_path: Path) -> Path:
 def samples(source: Path, cache: Path, **options) -> dict[str, tuple[str, Sample]]:
     cache.mkdir(exist_ok=True)
     found = {}
-    for recording in utd_mhad.plan(utd_mhad.find(source, cache), **options):
+    for recording in utd_mhad.plan(files(source, (".mat",), cache), **options):
         for item in utd_mhad.samples_of(recording):
             assert not isinstance(item, Dropped)
             validate(item[1])
@@ -114,7 +115,7 @@ def test_placement_splits_and_absent_streams(archives: Path, tmp_path: Path) -> 
     assert sorted(jog.arrays) == ["imu", "mocap", "pose2d"]
     assert sorted(cross.arrays) == ["imu"]
     with pytest.raises(ShardError, match="even subjects are the test split"):
-        utd_mhad.plan({}, [2])
+        utd_mhad.plan([SourceFile("a1_s1_t1_inertial.mat", Path())], [2])
 
 
 def test_archives_folders_and_zip_give_the_same_shards(archives: Path, tmp_path: Path) -> None:
@@ -142,31 +143,31 @@ def test_archives_folders_and_zip_give_the_same_shards(archives: Path, tmp_path:
 
 def test_a_trial_without_inertial_file_is_dropped_and_counted(archives: Path, tmp_path: Path) -> None:
     (archives / "inertial.tar.xz").unlink()
-    out = utd_mhad.find(archives, tmp_path)
+    out = files(archives, (".mat",), tmp_path)
     items = [item for recording in utd_mhad.plan(out) for item in utd_mhad.samples_of(recording)]
     assert [type(item) for item in items] == [Dropped, Dropped]
 
 
 def test_errors_name_place_and_remedy(archives: Path, tmp_path: Path) -> None:
-    with pytest.raises(ShardError, match=r"is no folder.*utdallas\.edu"):
-        utd_mhad.find(tmp_path / "absent", tmp_path)
+    with pytest.raises(ShardError, match=r"absent does not exist.*--source"):
+        utd_mhad.run(tmp_path / "absent", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ShardError, match=r"neither files.*Download"):
-        utd_mhad.find(tmp_path / "empty", tmp_path)
+    with pytest.raises(ShardError, match=r"neither files.*download.*utdallas\.edu"):
+        utd_mhad.run(tmp_path / "empty", tmp_path / "out")
     cut = archives / "skeleton.tar.xz"
     cut.write_bytes(cut.read_bytes()[:2000])
-    with pytest.raises(ShardError, match=r"skeleton\.tar\.xz cannot be read"):
-        utd_mhad.find(archives, tmp_path)
+    with pytest.raises(ShardError, match=r"skeleton\.tar\.xz is truncated or damaged; download it again"):
+        utd_mhad.run(archives, tmp_path / "out")
     bad = tmp_path / "a1_s1_t1_inertial.mat"
     bad.write_bytes(mat("inertial", np.zeros((9, 5))))
     with pytest.raises(ValueError, match=r"a1_s1_t1_inertial\.mat: d_iner has shape \(9, 5\)"):
-        utd_mhad.load(bad, "d_iner", (None, 6))
+        utd_mhad.load(SourceFile(bad.name, bad), "d_iner", (None, 6))
     bad.write_bytes(mat("inertial", np.full((9, 6), np.nan)))
     with pytest.raises(ValueError, match="not finite"):
-        utd_mhad.load(bad, "d_iner", (None, 6))
+        utd_mhad.load(SourceFile(bad.name, bad), "d_iner", (None, 6))
     bad.write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"a1_s1_t1_inertial\.mat cannot be read"):
-        utd_mhad.load(bad, "d_iner", (None, 6))
+        utd_mhad.load(SourceFile(bad.name, bad), "d_iner", (None, 6))
 
 
 def test_wordings_are_all_different_and_keep_sides() -> None:
@@ -192,7 +193,7 @@ def test_real_clips_agree_with_their_own_skeleton(tmp_path: Path) -> None:
     source = Path(os.environ.get("AURA_DATA", Path(__file__).parents[3] / "shared" / "data")) / "utd_mhad"
     if not source.is_dir():
         pytest.skip(f"{source} is absent: set AURA_DATA to the folder that holds utd_mhad")
-    recordings = [r for r in utd_mhad.plan(utd_mhad.find(source, tmp_path)) if r.trial == 2]
+    recordings = [r for r in utd_mhad.plan(files(source, (".mat",), tmp_path)) if r.trial == 2]
     assert len(recordings) == 27 * 8
     gyro, force, wrong = [], [], []
     for recording in recordings[:96:3]:

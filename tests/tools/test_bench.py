@@ -64,12 +64,14 @@ def test_every_variant_does_its_work_and_counts_it(cases, jobs, name):
 
 
 def test_peers_read_the_same_values(cases, jobs):
+    import bench_read
+
     from aura.data.reader import EvalReader
 
     folder = jobs["read"].settings["short"]
-    config, inputs = cases.config_of(folder, 0), cases.inputs_of()
+    config, inputs = bench_read.config_of(folder, 0), bench_read.inputs_of()
     batch = next(iter(EvalReader(config, inputs, batch=64)))
-    samples = {sample["__key__"]: sample for sample in cases.webdataset_of(folder)}
+    samples = {sample["__key__"]: sample for sample in bench_read.webdataset_of(folder)}
     for row in (0, 63):
         sample = samples[batch.ids[row]]
         for name in ("imu", "mocap", "pose2d"):
@@ -96,15 +98,16 @@ def test_peers_parse_the_same_numbers(cases, jobs):
 
 
 def test_lean_losses_and_gradients_are_those_of_the_peers(cases):
+    import bench_losses
     import torch
 
-    inputs = cases.loss_inputs({"rows": 96})
+    inputs = bench_losses.loss_inputs({"rows": 96})
     for lean, peer in (("lean", "ClipLoss"), ("lean sigmoid", "SigLipLoss")):
         grads = []
         for name in (lean, peer):
             same = [t.detach().clone().requires_grad_() for t in inputs]
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(cases, "loss_inputs", lambda settings, same=same: same)
+                patch.setattr(bench_losses, "loss_inputs", lambda settings, same=same: same)
                 cases.VARIANTS["loss"][name]({"rows": 96})()
             grads.append([t.grad for t in same])
         for a, b in zip(*grads):
