@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from aura.body.skeletons import Skeleton, skeleton
@@ -58,7 +59,7 @@ def _imu(axes: Axes, stream: Stream, settings: ImuInput) -> None:
             norm = np.where(valid[s], np.linalg.norm(values[s, :, :3], axis=-1), np.nan)
             axes.plot(time, norm, lw=0.8)
     axes.set_ylabel("|acc|, m/s²", fontsize=6)
-    axes.set_yticks(axes.get_yticks()[1:-1])
+    axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(labelsize=6)
 
 

@@ -8,15 +8,19 @@ import numpy as np
 from torch import Tensor
 
 from aura import page
+from aura.data.index import Record
 from aura.evaluation.result import Result, Windows
 from aura.evaluation.windows import EvaluationError, Labelled, Request, embed, labelled, streams_of
 from aura.tasks.evaluate import Embedded, check_classes, embed_texts, label_classes
 from aura.tasks.fewshot import fewshot as few_shots
-from aura.tasks.figures import calibration_figure, confusion_figure, map_figure
+from aura.tasks.figures import calibration_figure, confusion_figure, curves_figure, map_figure
 from aura.tasks.probe import probe_answers
 from aura.tasks.scores import calibration, classification, label_codes, label_intervals, mean_intervals
+from aura.tasks.tracks import Encoder, Span, extent, tracks
 from aura.tasks.transfer import transfer as train_head
 from aura.tasks.zeroshot import Prompts, class_embeddings, class_probabilities, found_classes, fused, load_prompts
+
+MOMENTS, SHOWN = 100, 5  # of the curves over time: windows; classes, and texts
 
 
 def zeroshot(
@@ -76,7 +80,40 @@ def zeroshot(
             f"no window has the label {classes.label!r} of the classes: give --prompts for a label of theirs"
         )
     add_map(result, windows, classes.label)
+    result.parts += over_time(request, names, words)
     return result
+
+
+def over_time(request: Request, names: Sequence[str], words: Tensor) -> list[str]:
+    """Of the longest sample: how near its windows are to the classes' words, one after another; the five nearest classes."""
+    loaded = request.loaded
+    seconds = loaded.recipe.data.window.seconds
+    timed = [
+        name
+        for name in loaded.model.towers
+        if name != "text" and not getattr(loaded.recipe.inputs[name], "stored", False)
+    ]
+    longest: tuple[float, str, Record] | None = None
+    for split in request.splits():
+        for i, entry in enumerate(split.entries()):
+            there = [name for name in timed if name in entry["streams"]]
+            if there and (longest is None or entry["duration_s"] > longest[0]):
+                longest = float(entry["duration_s"]), there[0], split.record(i)
+    if longest is None or loaded.recipe.data.window.whole:
+        return []
+    _, stream, record = longest
+    begin, end = extent(record, stream)
+    encoder = Encoder(loaded.model, loaded.recipe.inputs, seconds, stride_s=max((end - begin - seconds) / MOMENTS, 0.1))
+    if end - begin < seconds + 4 * encoder.stride_s:
+        return []  # a single window is no curve
+    found = tracks(encoder, stream, [Span(record, stream, begin)], end - begin, by_tokens=False)
+    scores = (found.values[0, 0] @ words.T).numpy()
+    time = begin + seconds / 2 + encoder.stride_s * np.arange(len(scores))
+    best = np.argsort(-scores.max(0))[:SHOWN]
+    texts = [(t["text"], float(t["start_s"]), float(t["end_s"])) for t in record.head.get("texts", [])][:SHOWN]
+    figure = curves_figure(time, {names[i]: scores[:, i] for i in best}, texts, f"cosine of {stream} and words")
+    told = f"{record.entry['key']}: {stream} in windows of {seconds:g} s, at their middles; below: what the sample says"
+    return [page.heading("Over time"), page.picture(figure, told)]
 
 
 def words_of(request: Request, classes: Prompts) -> Tensor:

@@ -19,12 +19,12 @@ MOST_POINTS = 2000  # of a map
 def confusion_figure(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     """Counts (true classes, found classes) as a picture: shares of each true class, numbers where there is room."""
     count = len(names)
-    size = min(4 + 0.28 * count, 14)
+    size = min(4 + 0.22 * count, 10)
     figure = Figure(figsize=(size + 1.2, size), layout="constrained")
     axes = figure.add_subplot()
     share = matrix / matrix.sum(1, keepdims=True).clip(min=1)
     image = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
-    small = 8 if count <= 20 else 6
+    small = 8 if count <= 20 else 5
     axes.set_xticks(range(count), names, rotation=90, fontsize=small)
     axes.set_yticks(
         range(count), [f"{name} ({total:.0f})" for name, total in zip(names, matrix.sum(1))], fontsize=small

@@ -1,0 +1,96 @@
+"""What an evaluation writes: JSON, a page, figures by window; and models beside each other."""
+
+import json
+
+import numpy as np
+import pytest
+
+from aura.evaluation.compare import compare
+from aura.evaluation.result import Result, Windows, read_windows, text, write
+from aura.evaluation.windows import EvaluationError
+from aura.tasks.scores import Interval, mean_intervals
+from recipes.compare import main
+
+ABOUT = {"task": "probe", "recipe": "r", "shards": ["a:val"]}
+KEYS = [f"set/take {i}@0.000" for i in range(40)]
+PEOPLE = [f"set/s{i % 5}" for i in range(40)]
+
+
+def found(values, keys=KEYS, people=PEOPLE) -> Result:
+    result = Result(facts={"leaks": []})
+    values = np.array(values, float)
+    intervals = mean_intervals({"accuracy": values}, people)
+    figures = {
+        "accuracy": float(values.mean()),
+        "chance/accuracy": 0.25,
+        "n": float(len(keys)),
+        "pool": 4.0,
+        "ece": np.nan,
+    }
+    result.add("imu", figures, intervals, Windows(keys, people, {"accuracy": values}))
+    return result
+
+
+def test_figures_are_written_with_their_intervals(tmp_path):
+    values = np.arange(40) % 4 > 0
+    result = found(values)
+    write(result, ABOUT, tmp_path)
+    stored = json.loads((tmp_path / "results.json").read_text())
+    assert stored["results"]["imu"]["accuracy"] == 0.75
+    assert stored["results"]["imu"]["ece"] is None
+    low, high = stored["intervals"]["imu"]["accuracy"]
+    assert low <= 0.75 <= high
+    assert stored["task"] == "probe"
+    assert f"accuracy 0.750 ({low:.3f} to {high:.3f})" in text(result)
+    back = read_windows(tmp_path)["imu"]
+    assert list(back.keys) == KEYS
+    assert list(back.subjects) == PEOPLE
+    np.testing.assert_array_equal(back.values["accuracy"], values)
+
+
+def test_the_page_says_it_all_and_needs_nothing_else(tmp_path):
+    result = found(np.ones(40))
+    result.notes.append("<script>alert(1)</script>")
+    write(result, ABOUT | {"checkpoint": "runs/<b>"}, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "1.000 (1.000 to 1.000)" in page
+    assert "chance" in page
+    assert "n 40, pool 4" in page
+    assert "http" not in page
+
+
+def test_models_are_compared_window_by_window(tmp_path, capsys):
+    first, second = np.arange(40) % 2 == 0, np.arange(40) % 4 < 3
+    (tmp_path / "a").mkdir()
+    write(found(first), ABOUT, tmp_path / "a")
+    order = np.random.default_rng(0).permutation(40)  # another model may have read them in another order
+    (tmp_path / "b").mkdir()
+    write(found(second[order], [KEYS[i] for i in order], [PEOPLE[i] for i in order]), ABOUT, tmp_path / "b")
+    (row,) = compare([tmp_path / "a", tmp_path / "b"])[1:]
+    expected = mean_intervals({"d": second.astype(float) - first}, PEOPLE)["d"]
+    assert row[:3] == ["imu", "accuracy", "40"]
+    assert row[5:8] == ["0.500", "0.750", "+0.250"]
+    assert row[8] == f"{expected.low:+.3f} to {expected.high:+.3f}"
+    assert main([str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "c")]) == 0
+    assert "+0.250" in capsys.readouterr().out
+    assert json.loads((tmp_path / "c" / "comparison.json").read_text())["rows"][0]["difference"] == "+0.250"
+
+
+def test_other_windows_are_refused(tmp_path, capsys):
+    for name, keys in (("a", KEYS), ("b", [*KEYS[:-1], "set/other@0.000"])):
+        (tmp_path / name).mkdir()
+        write(found(np.ones(40), keys), ABOUT, tmp_path / name)
+    with pytest.raises(EvaluationError, match="other windows: 1 are lacking, 1 are there besides"):
+        compare([tmp_path / "a", tmp_path / "b"])
+    assert main([str(tmp_path / "a"), str(tmp_path / "nothing")]) == 1
+    assert "nothing/windows.npz does not exist: name a folder" in capsys.readouterr().err
+
+
+def test_without_an_interval_the_page_says_why(tmp_path):
+    result = Result()
+    result.add("imu", {"accuracy": 0.5, "n": 2.0}, {"accuracy": Interval(0.5, None, None, 1, "no interval: 1 subject")})
+    write(result, ABOUT, tmp_path)
+    assert "no interval: 1 subject" in (tmp_path / "report.html").read_text()
+    assert json.loads((tmp_path / "results.json").read_text())["intervals"] == {"imu": {}}
