@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from aura.data.index import BadSample, Record
 from aura.data.windows import Cutter, Rooms, RowData
 from aura.model import AuraModel
 from aura.objectives.fine import Tokens
+from aura.objectives.heads import FineHead
 
 ROWS = 32  # windows of one forward
 WHOLE = 2.0  # windows' lengths up to which a recording is encoded in one piece
@@ -47,7 +49,11 @@ class Encoder:
 
     def by_tokens(self, a: str, b: str) -> bool:
         """Whether two streams are compared by tokens."""
-        return a in self.model.fine and b in self.model.fine and self.model.token_s[a] == self.model.token_s[b]
+        heads = self.model.fine
+        if a not in heads or b not in heads or self.model.token_s[a] != self.model.token_s[b]:
+            return False
+        # A pair that was trained on parts alone has no tokens that are compared.
+        return all(cast(FineHead, heads[stream]).compares for stream in (a, b))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Recordings as tracks of tokens, and the offset of two of any length, with a model whose tokens are what it was shown."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ class Shown:
     """Tokens: means over 0.2 s of what the sensors showed. Embeddings: means of the first sensor over the window."""
 
     token_s = {"imu": TOKEN_S}  # noqa: RUF012
-    fine = ("imu",)
+    fine = {"imu": SimpleNamespace(compares=True)}  # noqa: RUF012
 
     def __init__(self):
         self.seconds = []
@@ -48,7 +49,7 @@ class Shown:
 def encoder(by_tokens=True):
     model = Shown()
     if not by_tokens:
-        model.fine = ()
+        model.fine = {}
     return Encoder(model, INPUTS, seconds=1.0)
 
 
@@ -202,3 +203,12 @@ def test_offsets_of_pieces_by_all_methods(splits):
     assert found["tokens and classical"]["MAE"] < 0.05
     assert 0.3 < found["classical"]["zero/MAE"] < 0.7
     assert found["classical"]["chance/Acc@0.2"] == pytest.approx(0.2, abs=0.03)
+
+
+def test_a_pair_trained_on_parts_alone_goes_by_windows():
+    """Its tokens have no width: they cannot be compared."""
+    made = encoder()
+    assert made.by_tokens("imu", "imu")
+    made.model.fine = {"imu": SimpleNamespace(compares=False)}
+    assert not made.by_tokens("imu", "imu")
+    assert made.step_s("imu", "imu") == made.stride_s
