@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install pretrain test check
+.PHONY: install pretrain test check results
 
 # A virtual environment with aura and its tools.
 install: $(VENV)/installed
@@ -27,3 +27,7 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/python -m pytest -q
+
+# The figures of docs/results.md: hours, resumable. Needs the shards that tools/results.py names.
+results: install
+	$(BIN)/python tools/results.py

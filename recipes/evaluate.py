@@ -146,9 +146,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     if options.people < 2 or options.draws < 1 or (options.pool is not None and options.pool < 2):
         parser.error("--people and --pool must be at least 2, --draws at least 1")
     if options.train is None and options.shards:
-        from aura.evaluation.windows import split_of
+        from aura.data.config import source_of
 
-        options.train = [f"{split_of(text, 'val')[0]}:train" for text in options.shards]
+        options.train = [f"{source_of(text, 'val').path}:train" for text in options.shards]
     return options
 
 

@@ -109,7 +109,7 @@ def over_time(request: Request, names: Sequence[str], words: Tensor) -> list[str
     found = tracks(encoder, stream, [Span(record, stream, begin)], end - begin, by_tokens=False)
     scores = (found.values[0, 0] @ words.T).numpy()
     time = begin + seconds / 2 + encoder.stride_s * np.arange(len(scores))
-    best = np.argsort(-scores.max(0))[:SHOWN]
+    best = np.argsort(-scores.max(0))[:SHOWN].tolist()
     texts = [(t["text"], float(t["start_s"]), float(t["end_s"])) for t in record.head.get("texts", [])][:SHOWN]
     figure = curves_figure(time, {names[i]: scores[:, i] for i in best}, texts, f"cosine of {stream} and words")
     told = f"{record.entry['key']}: {stream} in windows of {seconds:g} s, at their middles; below: what the sample says"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from aura.data.config import ImuInput, Source
+from aura.data.config import ImuInput, Source, source_of
 from aura.data.index import Split, open_split
 from aura.data.reader import EvalReader
 from aura.tasks.evaluate import Embedded, embed_windows
@@ -42,22 +42,17 @@ class Request:
         return Request(self.loaded, tuple(shards), self.workers, None, split)
 
     def splits(self) -> list[Split]:
-        return [open_split(*split_of(text, self.split)) for text in self.shards]
+        return [open_split(source.path, source.split) for source in self.sources]
 
-
-def split_of(text: str, split: str) -> tuple[str, str]:
-    """Folder and split of DIR[:SPLIT]; the colon of a URL is none."""
-    folder, colon, name = text.rpartition(":")
-    return (folder, name) if colon and name and "/" not in name else (text, split)
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(source_of(text, self.split) for text in self.shards)
 
 
 def make_reader(request: Request, placement: str | None = None) -> EvalReader:
     """All windows of the shards; `placement`: of the sensors there alone."""
     loaded = request.loaded
-    sources = tuple(
-        Source(path=path, split=name) for path, name in (split_of(s, request.split) for s in request.shards)
-    )
-    config = loaded.recipe.data.model_copy(update={"eval": sources, "workers": request.workers})
+    config = loaded.recipe.data.model_copy(update={"eval": request.sources, "workers": request.workers})
     inputs = dict(loaded.recipe.inputs)
     if placement is not None:
         for name, settings in inputs.items():
