@@ -84,7 +84,7 @@ def zeroshot(
     return result
 
 
-def over_time(request: Request, names: Sequence[str], words: Tensor) -> list[str]:
+def over_time(request: Request, names: list[str], words: Tensor) -> list[str]:
     """Of the longest sample: how near its windows are to the classes' words, one after another; the five nearest classes."""
     loaded = request.loaded
     seconds = loaded.recipe.data.window.seconds
@@ -111,7 +111,7 @@ def over_time(request: Request, names: Sequence[str], words: Tensor) -> list[str
     time = begin + seconds / 2 + encoder.stride_s * np.arange(len(scores))
     best = np.argsort(-scores.max(0))[:SHOWN].tolist()
     texts = [(t["text"], float(t["start_s"]), float(t["end_s"])) for t in record.head.get("texts", [])][:SHOWN]
-    figure = curves_figure(time, {names[i]: scores[:, i] for i in best}, texts, f"cosine of {stream} and words")
+    figure = curves_figure(time, {names[int(i)]: scores[:, i] for i in best}, texts, f"cosine of {stream} and words")
     told = f"{record.entry['key']}: {stream} in windows of {seconds:g} s, at their middles; below: what the sample says"
     return [page.heading("Over time"), page.picture(figure, told)]
 
