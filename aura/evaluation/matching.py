@@ -51,9 +51,10 @@ def retrieval(request: Request, sensors: Sequence[int] = ()) -> Result:
                     name = f"{count} sensors, {name}"
                 values, people = ranks.values(), people_of(windows, rows)
                 rank = values.pop("rank")
-                intervals = mean_intervals(values, people) | {
-                    "median_rank": median_intervals({"rank": rank}, people)["rank"]
-                }
+                # Words are nobody's. The gallery stays: intervals are of new people who ask.
+                intervals = {} if query == "text" else mean_intervals(values, people)
+                if intervals:
+                    intervals["median_rank"] = median_intervals({"rank": rank}, people)["rank"]
                 result.add(
                     name,
                     ranks.figures() | {"n": float(len(rows))},

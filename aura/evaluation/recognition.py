@@ -48,7 +48,7 @@ def zeroshot(
     names, words = list(classes.classes), words_of(request, classes)
     result.facts["prompts"] = {"file": prompts, "label": classes.label, "classes": len(names), "hash": classes.hash}
 
-    def tell(name: str, vectors: Tensor, present: Tensor, of: Embedded) -> None:
+    def tell(name: str, vectors: Tensor, present: Tensor, of: Embedded, *, folded: bool = False) -> None:
         rows = labelled(of, vectors, present, classes.label)
         others = sorted(set(rows.labels) - set(names))
         if others and not skip_others:
@@ -62,7 +62,7 @@ def zeroshot(
         if len(kept):
             scale = scale_of(request, name)
             sure = class_probabilities(kept.vectors, words, scale).numpy()
-            told(result, name, kept, found_classes(kept.vectors, words, names), names, sure)
+            told(result, name, kept, found_classes(kept.vectors, words, names), names, sure, folded=folded)
 
     for side in sorted(side for space, side in windows.sides if space == "pooled" and side != "text"):
         tell(side, windows.sides["pooled", side], windows.present[side], windows)
@@ -74,7 +74,8 @@ def zeroshot(
     for placement in placements_of(request, placements):
         alone = embed(request, placement=placement)
         for stream in (s for s in streams_of(alone) if s.split("_")[0] == "imu"):
-            tell(f"{stream} at the {placement} alone", alone.sides["pooled", stream], alone.present[stream], alone)
+            vectors, there = alone.sides["pooled", stream], alone.present[stream]
+            tell(f"{stream} at the {placement} alone", vectors, there, alone, folded=True)
     if not result.figures:
         raise EvaluationError(
             f"no window has the label {classes.label!r} of the classes: give --prompts for a label of theirs"
@@ -163,8 +164,11 @@ def told(
     found: Sequence[str],
     names: Sequence[str],
     probabilities: np.ndarray | None = None,
+    *,
+    folded: bool = False,
 ) -> None:
-    """Adds what was answered for windows: figures, intervals, per class, the confusion matrix, calibration."""
+    """Adds what was answered for windows: figures, intervals, per class, the confusion matrix, calibration; on the page the
+    last two are `folded` away where there are many of them."""
     scores = classification(rows.labels, found, names)
     figures = scores.figures() | scores.baselines() | {"n": float(len(rows)), "pool": float(len(names))}
     right = np.array([a == b for a, b in zip(found, rows.labels)], float)
@@ -182,7 +186,8 @@ def told(
     for key, row in per_class.items():
         share = [f"{row[figure]:.3f}" if np.isfinite(row[figure]) else "–" for figure in ("precision", "recall", "f1")]
         table.append([key, *share, f"{row['n']:.0f}", f"{row['answered']:.0f}"])
-    result.parts += [page.heading(name), page.details("by class", page.table(table)), *pictures]
+    result.parts += [page.heading(name), page.details("by class", page.table(table))]
+    result.parts += [page.details("confusion matrix and calibration", "".join(pictures))] if folded else pictures
 
 
 def add_map(result: Result, windows: Embedded, label: str) -> None:

@@ -132,17 +132,12 @@ def finite(value: Any) -> Any:
 
 
 def text(result: Result) -> str:
-    """For the screen: each result with its counts, a line for each group of figures, intervals beside them."""
-    lines = []
-    for name, figures in result.figures.items():
-        lines.append(f"{name} ({', '.join(counts(figures))})")
-        groups: dict[str, list[str]] = {}
-        for key in figures:
-            if key not in COUNTS:
-                group, _, figure = key.rpartition("/")
-                groups.setdefault(group, []).append(f"{figure} {cell(result, name, key)}")
-        lines += [f"  {group:12} {'  '.join(parts)}" for group, parts in groups.items()]
-    return "\n".join([*lines, *(f"note: {note}" for note in result.notes)])
+    """For the screen: the tables of the page, and the notes."""
+    parts = []
+    for rows in tables(result):
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        parts.append("\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows))
+    return "\n\n".join(parts) + "".join(f"\nnote: {note}" for note in result.notes)
 
 
 def counts(figures: Mapping[str, float]) -> list[str]:

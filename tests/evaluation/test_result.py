@@ -1,6 +1,7 @@
 """What an evaluation writes: JSON, a page, figures by window; and models beside each other."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -41,7 +42,10 @@ def test_figures_are_written_with_their_intervals(tmp_path):
     low, high = stored["intervals"]["imu"]["accuracy"]
     assert low <= 0.75 <= high
     assert stored["task"] == "probe"
-    assert f"accuracy 0.750 ({low:.3f} to {high:.3f})" in text(result)
+    shown = text(result).splitlines()
+    assert re.split("  +", shown[0].strip()) == ["accuracy", "ece", "counts"]
+    assert re.split("  +", shown[1]) == ["imu", f"0.750 ({low:.3f} to {high:.3f})", "nan", "n 40, pool 4"]
+    assert re.split("  +", shown[2].strip()) == ["chance", "0.2500"]
     back = read_windows(tmp_path)["imu"]
     assert list(back.keys) == KEYS
     assert list(back.subjects) == PEOPLE
