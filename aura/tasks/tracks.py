@@ -23,6 +23,7 @@ from aura.data.windows import Cutter, Rooms, RowData
 from aura.model import AuraModel
 from aura.objectives.fine import Tokens
 from aura.objectives.heads import FineHead
+from aura.towers.tower import Tower
 
 ROWS = 32  # windows of one forward
 WHOLE = 2.0  # windows' lengths up to which a recording is encoded in one piece
@@ -85,14 +86,22 @@ def read_streams(settings: Input, spans: Sequence[Span], seconds: float) -> Stre
 
 
 def tracks(encoder: Encoder, name: str, spans: Sequence[Span], seconds: float, *, by_tokens: bool = True) -> Tokens:
-    """Tracks of equal length, as many whole tokens as there are in `seconds`; `name`: the model's stream."""
+    """Tracks of equal length, as many whole tokens as there are in `seconds`; `name`: the model's stream.
+
+    ValueError for less than a token, or than a window of a tower that reads no other length.
+    """
     if not by_tokens:
         return _pooled(encoder, name, spans, seconds)
     token_s = encoder.model.token_s[name]
     count, window = _whole(seconds / token_s), _whole(encoder.seconds / token_s)
     if count < 1:
         raise ValueError(f"{seconds:g} s hold no token of {token_s:g} s")
-    if count <= WHOLE * window:
+    any_length = cast(Tower, encoder.model.towers[name]).any_length
+    if not any_length and count < window:
+        raise ValueError(
+            f"the tower of {name} reads windows of {encoder.seconds:g} s alone: pieces must be a token longer, not {seconds:g} s"
+        )
+    if count <= (WHOLE if any_length else 1) * window:
         return _encoded(encoder, name, spans, count * token_s)
     # Windows that overlap by half: each token is taken where it is the farthest from the ends.
     starts = [*range(0, count - window, max(1, window // 2)), count - window]

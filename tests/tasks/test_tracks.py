@@ -27,6 +27,7 @@ class Shown:
 
     token_s = {"imu": TOKEN_S}  # noqa: RUF012
     fine = {"imu": SimpleNamespace(compares=True)}  # noqa: RUF012
+    towers = {"imu": SimpleNamespace(any_length=True)}  # noqa: RUF012
 
     def __init__(self):
         self.seconds = []
@@ -212,3 +213,17 @@ def test_a_pair_trained_on_parts_alone_goes_by_windows():
     made.model.fine = {"imu": SimpleNamespace(compares=False)}
     assert not made.by_tokens("imu", "imu")
     assert made.step_s("imu", "imu") == made.stride_s
+
+
+def test_a_tower_of_one_length_reads_windows_of_it(splits):
+    """Of 1 s: a recording of 1.8 s is read in two that overlap, where others read it whole; tokens are the same."""
+    spans_ = [Span(splits["test"].record(0), "imu", 0.4)]
+    whole, parts = encoder(), encoder()
+    parts.model.towers = {"imu": SimpleNamespace(any_length=False)}
+    found, expected = tracks(parts, "imu", spans_, 1.8), tracks(whole, "imu", spans_, 1.8)
+    assert whole.model.seconds == [pytest.approx(1.8)]
+    assert parts.model.seconds == [pytest.approx(1.0)]
+    torch.testing.assert_close(found.values, expected.values)
+    assert torch.equal(found.mask, expected.mask)
+    with pytest.raises(ValueError, match=r"reads windows of 1 s alone: pieces must be a token longer, not 0.8 s"):
+        tracks(parts, "imu", spans_, 0.8)

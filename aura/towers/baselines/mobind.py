@@ -51,6 +51,7 @@ class Mobind(Tower):
     """
 
     lora_targets = ()
+    any_length = False  # a learned position for each token of a window
     slots: Tensor
     index: Tensor
 
