@@ -11,7 +11,7 @@ import platform
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 END_OF_TAR = bytes(2 * tarfile.BLOCKSIZE)
 
@@ -82,3 +82,13 @@ def pack(key: str, files: Mapping[str, tuple[bytes, list]]) -> tuple[bytes, dict
         blocks.append(block)
         position += len(block)
     return b"".join(blocks), members, digests
+
+
+def differences(before: dict, now: dict, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Key (`config.columns.x`), value before and value now of what differs, of mappings inside of mappings alone."""
+    for key in dict.fromkeys((*before, *now)):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key}", old, new

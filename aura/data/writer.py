@@ -22,7 +22,7 @@ from typing import BinaryIO
 import numpy as np
 
 from aura.data.card import card_text
-from aura.data.files import END_OF_TAR, atomic, pack, sha256_of, write_json
+from aura.data.files import END_OF_TAR, atomic, differences, pack, sha256_of, write_json
 from aura.data.sample import Sample, metadata, to_members
 
 FORMAT = "aura-shards/1"
@@ -136,10 +136,10 @@ def open_parts(out: Path, job: dict, *, resume: bool) -> tuple[Path, BinaryIO]:
     about = folder / "job.json"
     if about.exists():
         before = json.loads(about.read_text())
-        changed = [key for key in job if before.get(key) != job[key]]
+        changed = list(differences(before, job))
         if changed:
             lock.close()
-            there = ", ".join(f"{key} {before.get(key)!r} there, {job[key]!r} here" for key in changed)
+            there = ", ".join(f"{key} {old!r} there, {new!r} here" for key, old, new in changed)
             raise ShardError(f"{out} was begun by another job: {there}; use another folder, or delete this one")
     else:
         write_json(about, job)

@@ -15,7 +15,7 @@ import yaml
 
 import aura.data.files
 from aura.data.sample import from_members, to_members
-from aura.data.writer import MANIFEST, PARTS, Dropped, ShardError, ShardWriter
+from aura.data.writer import MANIFEST, PARTS, Dropped, ShardError, ShardWriter, open_parts
 from shards.common import convert
 from tests.data.samples import failing_samples_of, make_sample, samples_of, short_samples_of, write_set
 
@@ -293,3 +293,15 @@ def test_stock_datasets_reads_the_same_samples(tmp_path, monkeypatch, way):
     if way == "files":
         assert set(features) == set(inferred)
         assert features["json"]["streams"]["imu"] == inferred["json"]["streams"]["imu"]
+
+
+def test_a_job_that_differs_names_the_keys_that_do(tmp_path):
+    job = {"converter": "csv", "config": {"rate_hz": 50, "columns": {"x": "a", "y": "b"}}}
+    folder, lock = open_parts(tmp_path / "out", job, resume=True)
+    lock.close()
+    changed = {"converter": "csv", "config": {"rate_hz": 50, "columns": {"x": "a", "y": "c", "z": "d"}}}
+    with pytest.raises(ShardError) as refused:
+        open_parts(tmp_path / "out", changed, resume=True)
+    told = "was begun by another job: config.columns.y 'b' there, 'c' here, config.columns.z None there, 'd' here; use"
+    assert told in str(refused.value)
+    assert folder.is_dir()
