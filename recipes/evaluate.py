@@ -95,7 +95,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         default="refuse",
         help="where training and evaluation share people, sessions, recordings or bytes (refuse)",
     )
-    learn = parser.add_argument_group("probe, fewshot, transfer")
+    learn = parser.add_argument_group("probe, fewshot, forest, transfer")
     add = learn.add_argument
     add(
         "--train",
@@ -223,6 +223,12 @@ def transfer(request: Request, options: argparse.Namespace) -> Result:
     return recognition.transfer(request, options.train, options.prompts, options.epochs, options.lr)
 
 
+def forest(request: Request, options: argparse.Namespace) -> Result:
+    from aura.evaluation import recognition
+
+    return recognition.forest(request, options.train, options.label)
+
+
 def finetune(request: Request, options: argparse.Namespace) -> Result:
     from aura.evaluation import recognition
 
@@ -236,10 +242,11 @@ TASKS: dict[str, Callable[[Any, argparse.Namespace], Any]] = {
     "localize": localize,
     "probe": probe,
     "fewshot": fewshot,
+    "forest": forest,
     "transfer": transfer,
     "finetune": finetune,
 }
-LEARNS = ("probe", "fewshot", "transfer")  # from --train
+LEARNS = ("probe", "fewshot", "forest", "transfer")  # from --train
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,16 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from aura import page
 from aura.data.index import Record
 from aura.evaluation.result import Result, Windows
-from aura.evaluation.windows import EvaluationError, Labelled, Request, embed, labelled, streams_of
+from aura.evaluation.windows import (
+    EvaluationError,
+    Labelled,
+    Request,
+    embed,
+    joined,
+    keys_of,
+    labelled,
+    make_reader,
+    people_of,
+    streams_of,
+)
 from aura.tasks.evaluate import Embedded, check_classes, embed_texts, label_classes
 from aura.tasks.fewshot import fewshot as few_shots
 from aura.tasks.figures import calibration_figure, confusion_figure, curves_figure, map_figure
-from aura.tasks.probe import probe_answers
+from aura.tasks.forest import forest as train_forest
+from aura.tasks.forest import window_statistics
+from aura.tasks.probe import check_labels, probe_answers
 from aura.tasks.scores import calibration, classification, label_codes, label_intervals, mean_intervals
 from aura.tasks.tracks import Encoder, Span, extent, tracks
 from aura.tasks.transfer import transfer as train_head
@@ -252,6 +266,40 @@ def fewshot(request: Request, train: Sequence[str], label: str, ks: Sequence[int
             for name, there in found.short.get(k, {}).items():
                 result.notes.append(f"{stream}: class {name} has {there} training windows, fewer than k = {k}")
     return result
+
+
+def forest(request: Request, train: Sequence[str], label: str, seed: int = 0) -> Result:
+    """The baseline without a network: a random forest on statistics of the very windows that the model reads."""
+    result = Result()
+    learn, test = statistics_of(request.of(train, "train"), label), statistics_of(request, label)
+    for stream, rows in test.items():
+        known = learn[stream]
+        check_labels(known.labels, rows.labels)
+        found, sure, names = train_forest(known.vectors.numpy(), known.labels, rows.vectors.numpy(), seed)
+        told(result, f"{stream}, random forest", rows, found, names, sure)
+        result.figures[f"{stream}, random forest"]["train"] = float(len(known))
+    if not result.figures:
+        raise EvaluationError(f"no window of sensors or a skeleton has the label {label!r}")
+    return result
+
+
+def statistics_of(request: Request, label: str) -> dict[str, Labelled]:
+    """Statistics of the labelled windows of each stream of sensors or of a skeleton."""
+    parts: dict[str, list[Labelled]] = {}
+    for batch in make_reader(request):
+        names = [labels.get(label, "") for labels in batch.labels]
+        for stream, settings in request.loaded.recipe.inputs.items():
+            if settings.kind not in ("imu", "mocap", "pose2d"):
+                continue
+            there = batch.streams[stream].present & (batch.weight > 0)
+            rows = [i for i, name in enumerate(names) if name and bool(there[i])]
+            if rows:
+                values = torch.from_numpy(window_statistics(batch.streams[stream], settings.kind)[rows])
+                kept = [names[i] for i in rows]
+                parts.setdefault(stream, []).append(
+                    Labelled(values, kept, people_of(batch, rows), keys_of(batch, rows))
+                )
+    return {stream: joined(some) for stream, some in parts.items()}
 
 
 def transfer(

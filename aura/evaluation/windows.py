@@ -8,8 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from aura.data.batch import Batch
 from aura.data.config import ImuInput, Source, source_of
 from aura.data.index import Split, open_split
 from aura.data.reader import EvalReader
@@ -84,12 +86,12 @@ def alone(loaded: Loaded) -> Any:
     return SimpleNamespace(device=loaded.device, num_processes=1)
 
 
-def keys_of(windows: Embedded, rows: Sequence[int] | np.ndarray) -> list[str]:
+def keys_of(windows: Embedded | Batch, rows: Sequence[int] | np.ndarray) -> list[str]:
     """What tells windows apart in any model: recording and second."""
     return [f"{windows.recordings[i]}@{windows.start_s[i]:.3f}" for i in rows]
 
 
-def people_of(windows: Embedded, rows: Sequence[int] | np.ndarray) -> list[str]:
+def people_of(windows: Embedded | Batch, rows: Sequence[int] | np.ndarray) -> list[str]:
     """Whose each window is, "" where unknown. Subject s1 of two data sets are two people."""
     return [
         f"{windows.recordings[i].partition('/')[0]}/{windows.subjects[i]}" if windows.subjects[i] else "" for i in rows
@@ -111,6 +113,11 @@ class Labelled:
     def only(self, kept: Sequence[bool]) -> Labelled:
         rows = [i for i, keep in enumerate(kept) if keep]
         return Labelled(self.vectors[rows], *([x[i] for i in rows] for x in (self.labels, self.subjects, self.keys)))
+
+
+def joined(parts: Sequence[Labelled]) -> Labelled:
+    columns = ([x for part in parts for x in getattr(part, name)] for name in ("labels", "subjects", "keys"))
+    return Labelled(torch.cat([part.vectors for part in parts]), *columns)
 
 
 def labelled(windows: Embedded, vectors: Tensor, present: Tensor, label: str) -> Labelled:

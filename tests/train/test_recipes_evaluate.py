@@ -152,6 +152,14 @@ def test_probe(script, run, shards, tmp_path):
         assert values["train"] > values["n"] == 108
 
 
+def test_a_forest_on_the_same_windows(script, run, shards, tmp_path):
+    found = evaluated(script, run, tmp_path, "--shards", shards, "--task", "forest")["results"]
+    assert set(found) == {"imu, random forest", "pose2d, random forest"}
+    for values in found.values():
+        assert values["n"] == 108
+        assert values["accuracy"] > 5 * values["chance/accuracy"]
+
+
 def test_few_shot_and_transfer(script, run, shards, tmp_path):
     found = evaluated(script, run, tmp_path, "--shards", shards, "--task", "fewshot", "--k", 1, 4, "--times", 3)[
         "results"
