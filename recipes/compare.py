@@ -24,13 +24,14 @@ def main(arguments: list[str] | None = None) -> int:
     if len(options.results) < 2:
         parser.error("give two folders of results or more")
 
-    from aura.evaluation.compare import compare, write
+    from aura.evaluation.compare import compare, warnings_of, write
     from aura.evaluation.windows import EvaluationError
 
     try:
         table = compare(options.results)
         widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
         print("\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in table))
+        print("".join(f"{warning}\n" for warning in warnings_of(options.results)), end="")
         if options.out is not None:
             write(table, options.results, options.out)
             print(f"wrote {options.out / 'comparison.json'}, {options.out / 'report.html'}")

@@ -12,9 +12,9 @@ python recipes/evaluate.py --checkpoint runs/aura_fine --task sync --out DIR \\
 
 --checkpoint is a run directory (its latest checkpoint) or a checkpoint; KEY is a sample's, or the name of a recording, whose
 samples are joined. Figures go to the screen, to results.json and to report.html in --out, each beside its n, its pool and
-chance, with intervals over people; windows.npz has them by window, for recipes/compare.py. What the model or --train was
-trained on and what it is evaluated on must not share people, recordings or bytes (--leaks). Two recordings give
-their offset (seconds to add to times of b to get times of a), its confidence, for long ones the drift of
+chance; where windows or people are counted (all tasks but sync and localize) with intervals over people, and by window in
+windows.npz, for recipes/compare.py. What the model or --train was trained on and what it is evaluated on must not share people,
+recordings or bytes (--leaks). Two recordings (which are not compared with the training) give their offset (seconds to add to times of b to get times of a), its confidence, for long ones the drift of
 their clocks, and sync.png: the similarity of their moments and the curve.
 """
 
@@ -141,8 +141,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("two recordings are for --task sync")
     if not options.a and not options.shards:
         parser.error("--shards is missing (or, for two recordings, --a and --b)")
-    if options.sensors and (options.task != "retrieval" or min(options.sensors) < 1):
-        parser.error("--sensors is for --task retrieval, of numbers from 1")
+    for name, tasks in OF_TASKS.items():
+        if options.task not in tasks and getattr(options, name) != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')} is for --task {', '.join(tasks)}")
+    if options.sensors and min(options.sensors) < 1:
+        parser.error("--sensors: numbers from 1")
     if options.people < 2 or options.draws < 1 or (options.pool is not None and options.pool < 2):
         parser.error("--people and --pool must be at least 2, --draws at least 1")
     if options.train is None and options.shards:
@@ -166,12 +169,13 @@ def about(request: Request, options: argparse.Namespace) -> dict[str, Any]:
         "recipe_sha256": hashlib.sha256((loaded.checkpoint / "recipe.yaml").read_bytes()).hexdigest(),
         "trained_by": read_environment(loaded.checkpoint).get("git", "unknown"),
     }
-    shards = [options.a, options.b] if options.a else list(request.shards)
     digests = {} if options.a else {f"{split.folder}:{split.name}": split.digest for split in request.splits()}
     if options.task in LEARNS:
         digests |= {f"{s.folder}:{s.name}": s.digest for s in request.of(options.train, "train").splits()}
         found["train"] = options.train
-    return found | {"shards": shards, "pool": request.pool, **environment(digests)}
+    if options.a:
+        found |= {"a": options.a, "b": options.b}
+    return found | {"pool": request.pool, **environment(digests)}
 
 
 def sync(request: Request, options: argparse.Namespace) -> Result:
@@ -220,7 +224,7 @@ def fewshot(request: Request, options: argparse.Namespace) -> Result:
 def transfer(request: Request, options: argparse.Namespace) -> Result:
     from aura.evaluation import recognition
 
-    return recognition.transfer(request, options.train, options.prompts, options.epochs, options.lr)
+    return recognition.transfer(request, options.train, options.label, options.prompts, options.epochs, options.lr)
 
 
 def forest(request: Request, options: argparse.Namespace) -> Result:
@@ -246,7 +250,26 @@ TASKS: dict[str, Callable[[Any, argparse.Namespace], Any]] = {
     "transfer": transfer,
     "finetune": finetune,
 }
-LEARNS = ("probe", "fewshot", "forest", "transfer")  # from --train
+# Options that some tasks alone read.
+OF_TASKS = {
+    "train": ("probe", "fewshot", "forest", "transfer"),
+    "label": ("probe", "fewshot", "forest", "transfer"),
+    "k": ("fewshot",),
+    "times": ("fewshot",),
+    "epochs": ("transfer",),
+    "lr": ("transfer",),
+    "prompts": ("zeroshot", "transfer"),
+    "skip_other_classes": ("zeroshot",),
+    "fuse": ("zeroshot",),
+    "placements": ("zeroshot",),
+    "sensors": ("retrieval",),
+    "pair": ("sync", "localize"),
+    "people": ("localize",),
+    "piece": ("sync",),
+    "range": ("sync",),
+    "draws": ("sync",),
+}
+LEARNS = OF_TASKS["train"]
 
 if __name__ == "__main__":
     sys.exit(main())

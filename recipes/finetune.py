@@ -41,6 +41,7 @@ def main() -> int:
     from aura.data.order import OrderError
     from aura.data.reader import ReadError
     from aura.data.writer import ShardError
+    from aura.tasks.leaks import LeakError
     from aura.train.finetune import finetune_recipe
     from aura.train.loop import pretrain
     from aura.train.recipe import RecipeError
@@ -57,7 +58,7 @@ def main() -> int:
             options.from_scratch,
         )
         return pretrain(recipe)
-    except (RecipeError, RunError, ShardError, ReadError, OrderError, OSError) as error:
+    except (RecipeError, RunError, ShardError, ReadError, OrderError, LeakError, OSError) as error:
         tqdm.write(f"error: {error}", file=sys.stderr)  # on a line of its own, not behind a progress bar
         return 1
 

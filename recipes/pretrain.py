@@ -32,6 +32,7 @@ def main() -> int:
     from aura.data.order import OrderError
     from aura.data.reader import ReadError
     from aura.data.writer import ShardError
+    from aura.tasks.leaks import LeakError
     from aura.train.loop import pretrain
     from aura.train.recipe import RecipeError, load_recipe
     from aura.train.rundir import RunError
@@ -41,7 +42,7 @@ def main() -> int:
         if recipe.name == "quickstart" and any(Path(source.path) == SYNTHETIC for source in recipe.data.sources):
             make_synthetic(SYNTHETIC)
         return pretrain(recipe)
-    except (RecipeError, RunError, ShardError, ReadError, OrderError, OSError) as error:
+    except (RecipeError, RunError, ShardError, ReadError, OrderError, LeakError, OSError) as error:
         tqdm.write(f"error: {error}", file=sys.stderr)  # on a line of its own, not behind a progress bar
         return 1
 

@@ -188,7 +188,8 @@ def tables() -> str:
     lines += ["", *table(f"offset of {pieces} pieces of 5 s", names, sync_columns(), sync_baselines("aura_fine"))]
     with_parts = [name for name in names if name != "global"]
     sensors = counts("aura_fine", "localize", "part")
-    chance = ["chance", "0.200", "0.200", "0.200"]
+    part = method(runs_of("aura_fine")[0].results("localize"), "part") or {}
+    chance = ["chance", *(f"{part[f'chance/{key}']:.3f}" for key in ("accuracy", "macro_f1", "accuracy"))]
     lines += ["", *table(f"body part of {sensors} sensors, of 5", with_parts, part_columns(), [chance])]
     lines += ["", *sensor_table(), "", *provenance(runs(), "run")]
     return "\n".join(lines)

@@ -16,6 +16,8 @@ import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
+from aura.train.recipe import differences, load_recipe
+
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "results"
 
@@ -57,9 +59,11 @@ class Run:
 def make(run: Run) -> None:
     """Trains what is not finished, evaluates what has not been. Output goes to files beside the run."""
     run.folder.mkdir(parents=True, exist_ok=True)
+    changes = [*run.overrides, f"seed={run.seed}", f"run_dir={run.folder}"]
     if not run.finished:
-        words = ["recipes/pretrain.py", "--config", run.recipe, *run.overrides]
-        _python([*words, f"seed={run.seed}", f"run_dir={run.folder}"], run.folder / "train.log")
+        _python(["recipes/pretrain.py", "--config", run.recipe, *changes], run.folder / "train.log")
+    elif changed := differences(load_recipe(run.folder / "recipe.yaml"), load_recipe(ROOT / run.recipe, changes)):
+        raise SystemExit(f"{run.folder} is of another recipe; delete it, and it is made again. {'; '.join(changed)}")
     for name, words in run.evaluations.items():
         out = run.folder / "results" / name
         if not (out / "results.json").exists():

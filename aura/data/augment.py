@@ -24,8 +24,8 @@ def augment(batch: Batch, inputs: Mapping[str, Input]) -> Batch:
     """The batch with its draws applied and taken out. `inputs` are the recipe's: they name the skeletons.
 
     imu       `rotation` (B, S, 4): a sensor is mounted otherwise, accelerometer, gyroscope and orientation together;
-              `gain` and `bias` (B, S, 6) after it; `gravity` (B,): rows of which gravity is taken out; `drop` (B, S):
-              sensors that are masked
+              `gain` (B, S, 6) after it; `gravity` (B,): rows of which gravity is taken out; then `bias` (B, S, 6) is added;
+              `drop` (B, S): sensors that are masked
     mocap     `bone` (B, J): length of the bone to each joint, relative; `offset` (B, J, 3) in metres; then `scale` (B,)
               about the origin and `yaw` (B,) about the vertical, in radians; `drop` (B, J): joints that are masked
     pose2d    `scale` (B,) about the mean of the known points; `offset` (B, J, 3) in pixels, 0 for confidence; `drop`
@@ -56,14 +56,14 @@ def augment_imu(stream: Stream, rate_hz: float) -> Stream:
     if "gain" in draws:
         values = values * draws["gain"][:, :, None]
     mask, valid = stream.sensor_mask, stream.valid
-    if "bias" in draws:
-        assert stream.channel_mask is not None
-        known = valid[..., None] & stream.channel_mask[:, :, None]
-        values = values + torch.where(known, draws["bias"][:, :, None], 0.0)
     if "gravity" in draws:
         moving = values[..., :3] - slow_part(values[..., :3], valid, rate_hz)
         acceleration = torch.where(draws["gravity"][:, None, None, None], moving, values[..., :3])
         values = torch.cat([acceleration, values[..., 3:]], dim=-1)
+    if "bias" in draws:
+        assert stream.channel_mask is not None
+        known = valid[..., None] & stream.channel_mask[:, :, None]
+        values = values + torch.where(known, draws["bias"][:, :, None], 0.0)
     if "drop" in draws and mask is not None:
         mask = mask & ~draws["drop"]
         valid = valid & mask[..., None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -194,10 +194,13 @@ class EvalReader:
 
     def read(self, numbers: Sequence[int]) -> Batch:
         """A batch of these windows alone, by their numbers, in this order. KeyError for one that is not among them."""
-        table = {number: window for number, *window in self.table}
         part = Part(list(range(len(numbers))))
-        rows = [partial(self._row, number, *table[number], part) for number in numbers]
+        rows = [partial(self._row, number, *self._by_number[number], part) for number in numbers]
         return unflatten(*flatten(self.cutter.fill(len(numbers), rows)))
+
+    @cached_property
+    def _by_number(self) -> dict[int, tuple[int, int, int]]:
+        return {number: (source, sample, window) for number, source, sample, window in self.table}
 
     def _parts(self, worker: int, workers: int) -> Iterator[Part]:
         mine = self.table[self.rank :: self.ranks]

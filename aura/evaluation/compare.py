@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ HEAD = ["result", "figure", "n", "first", "other", "value of first", "value of o
 def compare(folders: Sequence[Path]) -> list[list[str]]:
     """A table: each figure by window of the first folder against each other's. EvaluationError where no result is in both,
     or they are of other windows."""
+    check_alike(folders)
     first, *others = (read_windows(folder) for folder in folders)
     rows = [HEAD]
     for folder, other in zip(folders[1:], others):
@@ -40,9 +42,38 @@ def compare(folders: Sequence[Path]) -> list[list[str]]:
     return rows
 
 
+def facts(folder: Path) -> dict[str, Any]:
+    """results.json of a folder. EvaluationError where there is none."""
+    try:
+        return json.loads((folder / "results.json").read_text())
+    except (OSError, ValueError) as error:
+        raise EvaluationError(
+            f"{folder / 'results.json'} cannot be read ({error}): name a folder that recipes/evaluate.py wrote (--out)"
+        ) from error
+
+
+def check_alike(folders: Sequence[Path]) -> None:
+    """EvaluationError where the folders are of other tasks, or of other classes in words."""
+    for what, of in (
+        ("task", lambda found: found.get("task")),
+        ("classes", lambda f: f.get("prompts", {}).get("hash")),
+    ):
+        values = {str(folder): of(facts(folder)) for folder in folders}
+        if len(set(values.values())) > 1:
+            told = ", ".join(f"{folder} {value}" for folder, value in values.items())
+            raise EvaluationError(f"the {what} differ: {told}. Evaluate all for the same")
+
+
+def warnings_of(folders: Sequence[Path]) -> list[str]:
+    """What the folders' results share with the training of their models."""
+    return [f"LEAK in {folder}: {line}" for folder in folders for line in facts(folder).get("leaks", [])]
+
+
 def aligned(first: Windows, other: Windows, what: str) -> dict[str, np.ndarray]:
     """The other's values in the order of the first's windows. EvaluationError where the windows are not the same."""
     place = {key: i for i, key in enumerate(other.keys)}
+    if len(place) < len(other.keys) or len(set(first.keys)) < len(first.keys):
+        raise EvaluationError(f"{what}: windows of one recording and second are there twice, and cannot be told apart")
     if set(place) != set(first.keys) or len(place) != len(first.keys):
         lacking, more = len(set(first.keys) - set(place)), len(set(place) - set(first.keys))
         raise EvaluationError(
@@ -63,10 +94,14 @@ def write(table: list[list[str]], folders: Sequence[Path], out: Path) -> None:
     """comparison.json and report.html."""
     rows = [dict(zip(table[0], row)) for row in table[1:]]
     out.mkdir(parents=True, exist_ok=True)
+    warnings = warnings_of(folders)
+    values = {"compared": [str(folder) for folder in folders], "warnings": warnings, "rows": rows}
     with atomic(out / "comparison.json") as file:
-        file.write((json.dumps({"compared": [str(f) for f in folders], "rows": rows}, indent=1) + "\n").encode())
+        file.write((json.dumps(values, indent=1) + "\n").encode())
     words = page.words(
         "Differences are of the other less the first, window by window; intervals by bootstrap over people."
     )
     with atomic(out / "report.html") as file:
-        file.write(page.page("comparison", [words, page.table(table)]).encode())
+        file.write(
+            page.page("comparison", [*(page.words(w, warn=True) for w in warnings), words, page.table(table)]).encode()
+        )

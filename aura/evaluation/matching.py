@@ -11,9 +11,9 @@ from aura import page
 from aura.data.reader import EvalReader
 from aura.evaluation.examples import examples_figure
 from aura.evaluation.result import Result, Windows
-from aura.evaluation.windows import EvaluationError, Request, embed, keys_of, make_reader, people_of
-from aura.objectives.config import has_text
-from aura.tasks.evaluate import Embedded, pair_ranks, spaces_of
+from aura.evaluation.windows import EvaluationError, Request, embed, make_reader
+from aura.objectives.config import has_text, streams_of
+from aura.tasks.evaluate import Embedded, keys_of, pair_ranks, people_of, spaces_of
 from aura.tasks.localize import localization
 from aura.tasks.pieces import Cutting, draw_pieces, sync_on
 from aura.tasks.placing import fine_of, part_results, people_scenes
@@ -38,7 +38,10 @@ def retrieval(request: Request, sensors: Sequence[int] = ()) -> Result:
         for query, gallery in permutations(sides, 2):
             if set(query.split("+")) & set(gallery.split("+")):
                 continue  # a stream finds itself
+            both = objective.compared.issuperset(streams_of(query) + streams_of(gallery))
             for term, space in spaces_of(objective, query, gallery).items():
+                if space == "pooled" and not both:
+                    continue  # nothing ever brought these two into one space
                 found = pair_ranks(windows, query, gallery, space, objective)
                 if found is None:
                     continue
@@ -62,19 +65,19 @@ def retrieval(request: Request, sensors: Sequence[int] = ()) -> Result:
                     Windows(keys_of(windows, rows), people, values),
                 )
         if count is None:
-            result.parts += shown(make_reader(request), windows, sorted(trained, key=sorted))
+            result.parts += shown(make_reader(request), windows, sorted(trained, key=sorted), objective.compared)
     if not result.figures:
         raise EvaluationError("no two streams of the model are in two windows of the shards or more")
     result.facts["emergent"] = emergent
     return result
 
 
-def shown(reader: EvalReader, windows: Embedded, pairs: Sequence[frozenset[str]]) -> list[str]:
-    """Some queries of the trained pairs with their first answers, side by side."""
+def shown(reader: EvalReader, windows: Embedded, pairs: Sequence[frozenset[str]], shared: frozenset[str]) -> list[str]:
+    """Some queries of the trained pairs of streams that share a space, with their first answers, side by side."""
     parts: list[str] = []
     for pair in pairs:
         streams = sorted(pair)
-        if len(streams) != 2 or any("+" in stream for stream in streams) or has_text(*streams):
+        if len(streams) != 2 or not shared.issuperset(streams) or has_text(*streams):
             continue
         query, gallery = streams
         both = (windows.present[query] & windows.present[gallery]).nonzero()[:, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from aura import page
-from aura.data.index import Record
+from aura.data.config import kind_of
+from aura.data.index import BadSample, Record
 from aura.evaluation.result import Result, Windows
 from aura.evaluation.windows import (
     EvaluationError,
@@ -17,13 +19,11 @@ from aura.evaluation.windows import (
     Request,
     embed,
     joined,
-    keys_of,
     labelled,
     make_reader,
-    people_of,
     streams_of,
 )
-from aura.tasks.evaluate import Embedded, check_classes, embed_texts, label_classes
+from aura.tasks.evaluate import Embedded, check_classes, embed_texts, keys_of, label_classes, people_of
 from aura.tasks.fewshot import fewshot as few_shots
 from aura.tasks.figures import calibration_figure, confusion_figure, curves_figure, map_figure
 from aura.tasks.forest import forest as train_forest
@@ -32,7 +32,15 @@ from aura.tasks.probe import check_labels, probe_answers
 from aura.tasks.scores import calibration, classification, label_codes, label_intervals, mean_intervals
 from aura.tasks.tracks import Encoder, Span, extent, tracks
 from aura.tasks.transfer import transfer as train_head
-from aura.tasks.zeroshot import Prompts, class_embeddings, class_probabilities, found_classes, fused, load_prompts
+from aura.tasks.zeroshot import (
+    Prompts,
+    class_embeddings,
+    class_probabilities,
+    default_prompts,
+    found_classes,
+    fused,
+    load_prompts,
+)
 
 MOMENTS, SHOWN = 100, 5  # of the curves over time: windows; classes, and texts
 
@@ -62,7 +70,7 @@ def zeroshot(
     names, words = list(classes.classes), words_of(request, classes)
     result.facts["prompts"] = {"file": prompts, "label": classes.label, "classes": len(names), "hash": classes.hash}
 
-    def tell(name: str, vectors: Tensor, present: Tensor, of: Embedded, *, folded: bool = False) -> None:
+    def tell(name: str, side: str, vectors: Tensor, present: Tensor, of: Embedded, *, folded: bool = False) -> None:
         rows = labelled(of, vectors, present, classes.label)
         others = sorted(set(rows.labels) - set(names))
         if others and not skip_others:
@@ -74,22 +82,27 @@ def zeroshot(
         if others:
             result.facts.setdefault("left_out", {})[f"{name}: windows of {', '.join(others)}"] = len(rows) - len(kept)
         if len(kept):
-            scale = scale_of(request, name)
-            sure = class_probabilities(kept.vectors, words, scale).numpy()
+            scale = scale_of(request, side)
+            sure = class_probabilities(kept.vectors, words, scale).numpy() if scale is not None else None
             told(result, name, kept, found_classes(kept.vectors, words, names), names, sure, folded=folded)
 
+    compared = request.loaded.recipe.objective.compared
+    if "text" not in compared:
+        raise EvaluationError(f"recipe {loaded.recipe.name} compares nothing with text: classes in words need that")
     for side in sorted(side for space, side in windows.sides if space == "pooled" and side != "text"):
-        tell(side, windows.sides["pooled", side], windows.present[side], windows)
+        if compared.issuperset(side.split("+")):
+            tell(side, side, windows.sides["pooled", side], windows.present[side], windows)
     for name in fuse:
         parts = name.split("+")
-        check_streams(name, parts, streams_of(windows))
+        check_streams(name, parts, [stream for stream in streams_of(windows) if stream in compared])
         sides = {part: windows.sides["pooled", part] for part in parts}
-        tell(f"{name}, as far as there", *fused(sides, {part: windows.present[part] for part in parts}), windows)
+        there = {part: windows.present[part] for part in parts}
+        tell(f"{name}, as far as there", name, *fused(sides, there), windows)
     for placement in placements_of(request, placements):
         alone = embed(request, placement=placement)
-        for stream in (s for s in streams_of(alone) if s.split("_")[0] == "imu"):
+        for stream in (s for s in streams_of(alone) if kind_of(s) == "imu" and s in compared):
             vectors, there = alone.sides["pooled", stream], alone.present[stream]
-            tell(f"{stream} at the {placement} alone", vectors, there, alone, folded=True)
+            tell(f"{stream} at the {placement} alone", stream, vectors, there, alone, folded=True)
     if not result.figures:
         raise EvaluationError(
             f"no window has the label {classes.label!r} of the classes: give --prompts for a label of theirs"
@@ -103,11 +116,8 @@ def over_time(request: Request, names: list[str], words: Tensor) -> list[str]:
     """Of the longest sample: how near its windows are to the classes' words, one after another; the five nearest classes."""
     loaded = request.loaded
     seconds = loaded.recipe.data.window.seconds
-    timed = [
-        name
-        for name in loaded.model.towers
-        if name != "text" and not getattr(loaded.recipe.inputs[name], "stored", False)
-    ]
+    inputs, compared = loaded.recipe.inputs, loaded.recipe.objective.compared
+    timed = [name for name in sorted(compared) if name != "text" and not getattr(inputs[name], "stored", False)]
     longest: tuple[float, str, Record] | None = None
     for split in request.splits():
         for i, entry in enumerate(split.entries()):
@@ -121,7 +131,10 @@ def over_time(request: Request, names: list[str], words: Tensor) -> list[str]:
     encoder = Encoder(loaded.model, loaded.recipe.inputs, seconds, stride_s=max((end - begin - seconds) / MOMENTS, 0.1))
     if end - begin < seconds + 4 * encoder.stride_s:
         return []  # a single window is no curve
-    found = tracks(encoder, stream, [Span(record, stream, begin)], end - begin, by_tokens=False)
+    try:
+        found = tracks(encoder, stream, [Span(record, stream, begin)], end - begin, by_tokens=False)
+    except BadSample:
+        return []  # the figures do without it
     scores = (found.values[0, 0] @ words.T).numpy()
     time = begin + seconds / 2 + encoder.stride_s * np.arange(len(scores))
     best = np.argsort(-scores.max(0))[:SHOWN].tolist()
@@ -140,13 +153,11 @@ def words_of(request: Request, classes: Prompts) -> Tensor:
     return class_embeddings(classes, lambda words: embed_texts(loaded.model, tokenize(words), device)).cpu()
 
 
-def scale_of(request: Request, side: str) -> float:
-    """What cosines with text are multiplied by in training: of the side's own pair, else of the first with text."""
-    model, scales = request.loaded.model, request.loaded.recipe.objective.scales
-    values = dict(zip(scales, model.temperature()[0].exp().tolist()))
-    with_text = [name for name in scales if "text" in name.split(":")]
-    own = [name for name in with_text if side in name.split(":")]
-    return values[(own or with_text)[0]] if with_text else 1.0
+def scale_of(request: Request, side: str) -> float | None:
+    """What the side's cosines with text were multiplied by in training; None where it was never compared with text."""
+    objective, temperature = request.loaded.recipe.objective, request.loaded.model.temperature
+    values = dict(zip(objective.scales, temperature()[0].exp().tolist()))
+    return values.get(f"{side}:text", values.get(f"text:{side}"))
 
 
 def placements_of(request: Request, names: Sequence[str]) -> list[str]:
@@ -179,12 +190,13 @@ def told(
     names: Sequence[str],
     probabilities: np.ndarray | None = None,
     *,
+    majority: str | None = None,
     folded: bool = False,
 ) -> None:
     """Adds what was answered for windows: figures, intervals, per class, the confusion matrix, calibration; on the page the
-    last two are `folded` away where there are many of them."""
+    last two are `folded` away where there are many of them. majority: the most frequent class of training, where there was any."""
     scores = classification(rows.labels, found, names)
-    figures = scores.figures() | scores.baselines() | {"n": float(len(rows)), "pool": float(len(names))}
+    figures = scores.figures() | scores.baselines(majority) | {"n": float(len(rows)), "pool": float(len(names))}
     right = np.array([a == b for a, b in zip(found, rows.labels)], float)
     pictures = [page.picture(confusion_figure(scores.confusion, scores.names), f"{name}: confusion matrix")]
     if probabilities is not None:
@@ -202,6 +214,11 @@ def told(
         table.append([key, *share, f"{row['n']:.0f}", f"{row['answered']:.0f}"])
     result.parts += [page.heading(name), page.details("by class", page.table(table))]
     result.parts += [page.details("confusion matrix and calibration", "".join(pictures))] if folded else pictures
+
+
+def most(rows: Labelled) -> str:
+    """The most frequent class."""
+    return Counter(rows.labels).most_common(1)[0][0]
 
 
 def add_map(result: Result, windows: Embedded, label: str) -> None:
@@ -240,7 +257,7 @@ def probe(request: Request, train: Sequence[str], label: str) -> Result:
         for kind, found in probe_answers(
             learn.vectors.numpy(), learn.labels, test.vectors.numpy(), test.labels
         ).items():
-            told(result, f"{stream}, {kind}", test, found, names)
+            told(result, f"{stream}, {kind}", test, found, names, majority=most(learn))
             result.figures[f"{stream}, {kind}"]["train"] = float(len(learn))
     return result
 
@@ -255,7 +272,7 @@ def fewshot(request: Request, train: Sequence[str], label: str, ks: Sequence[int
         for k, figures in found.figures.items():
             for kind in ("linear", "mean"):
                 own = {key.removeprefix(f"{kind}/"): v for key, v in figures.items() if key.startswith(f"{kind}/")}
-                blind = classification(test.labels, test.labels, sorted(set(learn.labels))).baselines()
+                blind = classification(test.labels, test.labels, sorted(set(learn.labels))).baselines(most(learn))
                 right = {"accuracy": found.right[k, kind]}
                 result.add(
                     f"{stream}, {k} a class, {kind}",
@@ -276,7 +293,7 @@ def forest(request: Request, train: Sequence[str], label: str, seed: int = 0) ->
         known = learn[stream]
         check_labels(known.labels, rows.labels)
         found, sure, names = train_forest(known.vectors.numpy(), known.labels, rows.vectors.numpy(), seed)
-        told(result, f"{stream}, random forest", rows, found, names, sure)
+        told(result, f"{stream}, random forest", rows, found, names, sure, majority=most(known))
         result.figures[f"{stream}, random forest"]["train"] = float(len(known))
     if not result.figures:
         raise EvaluationError(f"no window of sensors or a skeleton has the label {label!r}")
@@ -303,21 +320,35 @@ def statistics_of(request: Request, label: str) -> dict[str, Labelled]:
 
 
 def transfer(
-    request: Request, train: Sequence[str], prompts: str | None, epochs: int, lr: float, seed: int = 0
+    request: Request,
+    train: Sequence[str],
+    label: str,
+    prompts: str | None,
+    epochs: int,
+    lr: float,
+    seed: int = 0,
 ) -> Result:
     """AURA-MFM's head on each frozen tower: it learns to give the embedding of the class's words. After `epochs`, without
-    a choice of the best one."""
+    a choice of the best one. The classes are those of the prompts (a file, else the recipe's, where they are of the label),
+    else the values of the label."""
     result = Result()
     known = load_prompts(prompts) if prompts else request.loaded.prompts
-    label = known.label if known is not None else "activity"
+    if prompts and known is not None and known.label != label:
+        raise EvaluationError(f"--prompts {prompts} are of the label {known.label!r}: give --label {known.label} too")
+    if known is not None and known.label != label:
+        known = None
     for stream, learn, test in both_sides(request, train, label):
-        values = set(learn.labels) | set(test.labels)
-        classes = known or Prompts(label=label, classes={name: [name.replace("_", " ")] for name in sorted(values)})
+        classes = known or default_prompts(set(learn.labels) | set(test.labels), label)
         names, words = list(classes.classes), words_of(request, classes)
+        others = sorted({*learn.labels, *test.labels} - set(names))
+        if others:
+            raise EvaluationError(
+                f"the prompts lack the classes {', '.join(others)} of the windows: add them to the file"
+            )
         found = train_head(
             learn.vectors, learn.labels, test.vectors, test.labels, words, names, epochs=epochs, lr=lr, seed=seed
         )
-        told(result, stream, test, found.found, names)
+        told(result, stream, test, found.found, names, majority=most(learn))
         result.facts["prompts"] = {"file": prompts, "label": label, "classes": len(names), "hash": classes.hash}
         if found.unseen:
             result.notes.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from aura.data.files import atomic
 from aura.tasks.scores import Interval
 
 COUNTS = ("n", "pool", "scenes", "draws", "train")
+# Of 95 % intervals over at most so many people: in how many of 100 cases they hold the truth (normal people, measured).
+COVERAGE = ((3, 75), (4, 86), (5, 91), (7, 93))
 BLIND = ("chance", "majority", "zero", "grid")  # what answers without looking, and the best that a grid could give
 
 
@@ -60,9 +63,20 @@ class Result:
         self.figures[name] = dict(figures)
         if intervals:
             self.intervals[name] = dict(intervals)
-            self.notes += [note for note in {i.note for i in intervals.values()} if note and note not in self.notes]
+            notes = {i.note or few_people(i.units) for i in intervals.values()}
+            self.notes += [note for note in sorted(notes) if note and note not in self.notes]
         if windows is not None:
             self.windows[name] = windows
+
+
+def few_people(count: int) -> str:
+    """What is to be said of intervals over so few people; "" where they hold what they promise."""
+    held = next((share for most, share in COVERAGE if count <= most), None)
+    return (
+        ""
+        if held is None
+        else f"intervals over {count} people are too narrow: of 100 they hold the truth in about {held}"
+    )
 
 
 def write(result: Result, about: Mapping[str, Any], out: Path) -> None:
@@ -74,6 +88,7 @@ def write(result: Result, about: Mapping[str, Any], out: Path) -> None:
         "notes": result.notes,
         **result.facts,
     }
+    (out / "windows.npz").unlink(missing_ok=True)  # of another task
     with atomic(out / "results.json") as file:
         file.write((json.dumps(finite(values), indent=1) + "\n").encode())
     with atomic(out / "report.html") as file:
@@ -107,7 +122,7 @@ def read_windows(out: Path) -> dict[str, Windows]:
         raise ValueError(
             f"{file} does not exist: name a folder that recipes/evaluate.py wrote for a task that goes by windows"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
     found: dict[str, Windows] = {}
     for key, values in content.items():

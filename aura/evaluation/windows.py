@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from aura.data.batch import Batch
 from aura.data.config import ImuInput, Source, source_of
 from aura.data.index import Split, open_split
 from aura.data.reader import EvalReader
-from aura.tasks.evaluate import Embedded, embed_windows
+from aura.tasks.evaluate import Embedded, embed_windows, keys_of, people_of
 from aura.tasks.leaks import LeakError, contents, leaks, training_contents
 from aura.train.loaded import Loaded
 
@@ -84,18 +82,6 @@ def embed(request: Request, sensors: int | None = None, placement: str | None = 
 def alone(loaded: Loaded) -> Any:
     """What evaluation asks of an accelerator, in one process."""
     return SimpleNamespace(device=loaded.device, num_processes=1)
-
-
-def keys_of(windows: Embedded | Batch, rows: Sequence[int] | np.ndarray) -> list[str]:
-    """What tells windows apart in any model: recording and second."""
-    return [f"{windows.recordings[i]}@{windows.start_s[i]:.3f}" for i in rows]
-
-
-def people_of(windows: Embedded | Batch, rows: Sequence[int] | np.ndarray) -> list[str]:
-    """Whose each window is, "" where unknown. Subject s1 of two data sets are two people."""
-    return [
-        f"{windows.recordings[i].partition('/')[0]}/{windows.subjects[i]}" if windows.subjects[i] else "" for i in rows
-    ]
 
 
 @dataclass(frozen=True)

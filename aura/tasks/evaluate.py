@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,18 @@ class Embedded:
     groups: np.ndarray
     subjects: np.ndarray
     parts: dict[tuple[str, str], Parts] = field(default_factory=dict)
+
+
+def keys_of(windows: Embedded | Batch, rows: Sequence[int] | np.ndarray) -> list[str]:
+    """What tells windows apart in any model: recording and second."""
+    return [f"{windows.recordings[i]}@{float(windows.start_s[i]):.3f}" for i in rows]
+
+
+def people_of(windows: Embedded | Batch, rows: Sequence[int] | np.ndarray) -> list[str]:
+    """Whose each window is, "" where unknown. Subject s1 of two data sets are two people."""
+    return [
+        f"{windows.recordings[i].partition('/')[0]}/{windows.subjects[i]}" if windows.subjects[i] else "" for i in rows
+    ]
 
 
 def embed_windows(

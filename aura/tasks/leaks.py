@@ -110,20 +110,24 @@ def contents(splits: Iterable[Split]) -> Contents:
     )
 
 
-def record(run: str | Path, splits: Sequence[Split], init: str | Path | None = None) -> None:
+def record(run: str | Path, splits: Sequence[Split], init: str | Path | None = None, *, anew: bool = False) -> None:
     """Writes what a run reads to `training_data.npz` in its directory, and what the run or checkpoint `init` had read from
-    which its towers start. A run that goes on adds what changed; one that reads the same leaves the file as it is."""
-    known = _read(Path(run) / FILE)
+    which its towers start. A run that goes on adds what changed; one that reads the same leaves the file as it is.
+
+    anew    nothing was learned yet: what a start before had written does not count
+    """
+    known = None if anew else _read(Path(run) / FILE)
     if known is not None:
         digests = {(s["folder"], s["split"], s["digest"]) for s in known.sources}
         if {(s.folder, s.name, s.digest) for s in splits} <= digests:
             return
     parts = [contents(splits)] if known is None else [known, contents(splits)]
     if init is not None and known is None:
-        before = stored(init)
-        parts.append(
-            before or Contents((), {k: np.empty(0, np.uint64) for k in KINDS}, (f"what {init} was trained on",))
-        )
+        try:
+            parts.append(training_contents(init))
+        except LeakError:
+            nothing = {kind: np.empty(0, np.uint64) for kind in KINDS}
+            parts.append(Contents((), nothing, (f"what {init} was trained on",)))
     whole = _merged(parts)
     with atomic(Path(run) / FILE) as file:
         about = json.dumps({"sources": whole.sources, "unknown": whole.unknown})
@@ -135,10 +139,9 @@ def stored(run: str | Path) -> Contents | None:
     return _read(Path(run) / FILE) or _read(Path(run).parent.parent / FILE)
 
 
-def training_contents(run: str | Path, sources: Sequence[tuple[str, str]] | None = None) -> Contents:
-    """What a run was trained on: as it recorded, else by the shards themselves, where they still are.
-
-    sources    (folder, split) that it read; default: as its environment.json says. LeakError where it cannot be known.
+def training_contents(run: str | Path) -> Contents:
+    """What a run was trained on: as it recorded, else by the shards that its environment.json names, where they still are.
+    LeakError where it cannot be known.
     """
     found = stored(run)
     if found is not None:
@@ -146,9 +149,9 @@ def training_contents(run: str | Path, sources: Sequence[tuple[str, str]] | None
     folders = [Path(run), Path(run).parent.parent]
     file = next((f / "environment.json" for f in folders if (f / "environment.json").is_file()), None)
     digests = {} if file is None else json.loads(file.read_text()).get("shards", {})
-    sources = [tuple(name.rpartition(":")[::2]) for name in digests] if sources is None else list(sources)
+    sources = [tuple(name.rpartition(":")[::2]) for name in digests]
     if not sources:
-        raise LeakError(f"{run} has neither {FILE} nor environment.json: name the shards that it was trained on")
+        raise LeakError(f"{run} has neither {FILE} nor environment.json, which say what it was trained on")
     splits, changed = [], []
     for folder, split in sources:
         try:
@@ -156,7 +159,7 @@ def training_contents(run: str | Path, sources: Sequence[tuple[str, str]] | None
         except (ShardError, OSError) as error:
             raise LeakError(
                 f"{run} was trained on {folder}:{split}, which cannot be read, and has no {FILE}: whether the evaluation"
-                f" was in training cannot be told ({error}). Put the shards back there, or name where they are"
+                f" was in training cannot be told ({error}). Put the shards back there"
             ) from error
         if digests.get(f"{folder}:{split}", splits[-1].digest) != splits[-1].digest:
             changed.append(f"{folder}:{split} as it was in training: it was written anew since")
@@ -241,5 +244,5 @@ def _read(path: Path) -> Contents | None:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
             return Contents(tuple(about["sources"]), {kind: file[kind] for kind in KINDS}, tuple(about["unknown"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise LeakError(f"{path} cannot be read: {error}; delete it, and the shards themselves are compared") from error

@@ -9,7 +9,7 @@ import torch
 from aura.data.batch import Batch
 from aura.model import AuraModel, tokens_of
 from aura.objectives.config import Fine, Objective
-from aura.tasks.evaluate import Embedded, comparison
+from aura.tasks.evaluate import Embedded, comparison, people_of
 from aura.tasks.fine import terms_of
 from aura.tasks.localize import (
     Scene,
@@ -57,8 +57,8 @@ def people_scenes(
     """
     both = embedded.present[a] & embedded.present[b]
     rows = both.nonzero()[:, 0].tolist()
-    subjects, recordings, scenes = (v.tolist() for v in (embedded.subjects, embedded.recordings, embedded.groups))
-    names = [subjects[i] or recordings[i] for i in rows]
+    recordings, scenes = embedded.recordings.tolist(), embedded.groups.tolist()
+    names = [person or recordings[i] for person, i in zip(people_of(embedded, rows), rows)]
     groups = groups_of([scenes[i] for i in rows], embedded.start_s[rows].tolist(), names)
     kind = "person" if groups else "person of drawn scenes"
     groups = groups or drawn_groups(names, size)
@@ -66,7 +66,8 @@ def people_scenes(
         raise ValueError(f"the windows are of {len(set(names))} people: no scene of {size} can be put together")
     fine = fine_of(objective, a, b)
     found = {}
-    for space in ("pooled", *(terms_of(fine) if fine is not None else ())):
+    spaces = ["pooled"] if {a, b} <= objective.compared else []
+    for space in (*spaces, *(terms_of(fine) if fine is not None else ())):
         compare = comparison(embedded, a, b, space, both)
         found[space] = person_scenes(lambda g, f=compare: f(torch.tensor(g), torch.tensor(g)), groups, names)
     return found, kind

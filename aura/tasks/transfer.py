@@ -56,6 +56,8 @@ def transfer(
     be due. The same seed on the same device gives the same head. ValueError for labels that are no class, or no windows.
     """
     target = torch.from_numpy(label_codes(labels, names)).to(train.device)
+    if epochs < 1 or lr <= 0:
+        raise ValueError(f"transfer for {epochs} epochs at a learning rate of {lr:g}: at least one epoch, above 0")
     if not len(labels) or not len(test_labels):
         raise ValueError(f"transfer with {len(labels)} training and {len(test_labels)} test windows: at least 1 each")
     if (len(train), len(test), len(classes)) != (len(labels), len(test_labels), len(names)):

@@ -26,6 +26,14 @@ def check_data(recipe: Recipe, sources: Sequence[Split], held_out: Sequence[Spli
                 f" a stream that covers less than data.window.min_cover={window.min_cover:g} of a window is missing from it."
                 " Take a shorter window"
             )
+    need = window.seconds + window.shift_step_s
+    for name, fine in recipe.objective.fine.items():
+        apart = fine.token and fine.token_negatives == "window" and window.shift_s
+        if apart and not any(float(entry["duration_s"]) >= need for split in sources for entry in split.entries()):
+            raise RecipeError(
+                f"objective.fine.{name}.token tells the moments of windows that are moved (data.window.shift_s), but no sample of"
+                f" data.sources lasts {need:g} s, which a window of {window.seconds:g} s needs to be moved: take a shorter one"
+            )
     if same_text != "string" and "text" in recipe.objective.streams:
         _check_label("objective.same_text", same_text.removeprefix("label:"), sources)
     if prompts is not None and held_out:

@@ -111,7 +111,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
         held_out = EvalReader(recipe.data, recipe.inputs, batch=recipe.eval.batch, limit=recipe.eval.pool, **common)
     check_data(recipe, reader.sources, held_out.sources if held_out is not None else [], prompts)
 
-    on_main(accelerator, lambda: record(run_dir.path, reader.sources, recipe.init))
+    on_main(accelerator, lambda: record(run_dir.path, reader.sources, recipe.init, anew=not run_dir.begun()))
 
     trackers = None  # on rank 0 alone, which alone writes
     if main:

@@ -110,6 +110,14 @@ def test_gravity_is_taken_out_of_the_rows_drawn_for_it():
     torch.testing.assert_close(middle, shake[50:-50], atol=0.05, rtol=0)
 
 
+def test_a_bias_stays_where_gravity_is_taken_out():
+    stream = imu_stream(rows=1, sensors=1, steps=60)
+    stream.values[..., :3] = torch.tensor([0.0, 0, 9.81], dtype=torch.float64)  # at rest
+    bias = torch.full((1, 1, 6), 0.3, dtype=torch.float64)
+    found = augment_imu(with_draws(stream, gravity=torch.tensor([True]), bias=bias), 20.0)
+    torch.testing.assert_close(found.values[..., :3], torch.full((1, 1, 60, 3), 0.3, dtype=torch.float64))
+
+
 def test_slow_part_is_the_mean_of_a_second_of_what_is_valid():
     g = torch.Generator().manual_seed(1)
     values, valid = torch.randn(2, 3, 40, 3, generator=g, dtype=torch.float64), torch.rand(2, 3, 40, generator=g) < 0.7

@@ -89,7 +89,48 @@ def test_other_windows_are_refused(tmp_path, capsys):
     with pytest.raises(EvaluationError, match="other windows: 1 are lacking, 1 are there besides"):
         compare([tmp_path / "a", tmp_path / "b"])
     assert main([str(tmp_path / "a"), str(tmp_path / "nothing")]) == 1
-    assert "nothing/windows.npz does not exist: name a folder" in capsys.readouterr().err
+    assert "nothing/results.json cannot be read" in capsys.readouterr().err
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path):
+    abouts = {"a": ABOUT, "b": ABOUT | {"task": "zeroshot"}, "c": ABOUT | {"prompts": {"hash": "1"}}, "d": ABOUT}
+    for name, about in abouts.items():
+        (tmp_path / name).mkdir()
+        keys = KEYS if name != "d" else [KEYS[0], *KEYS[:-1]]
+        write(found(np.ones(40), keys), about, tmp_path / name)
+    for other, told in (("b", "the task differ"), ("c", "the classes differ"), ("d", "there twice")):
+        with pytest.raises(EvaluationError, match=told):
+            compare([tmp_path / "a", tmp_path / other])
+
+
+def test_a_leak_stays_one_beside_another_model(tmp_path, capsys):
+    for name, leaks in (("a", []), ("b", ["2 of 4 subjects were in training"])):
+        (tmp_path / name).mkdir()
+        result = found(np.ones(40))
+        result.facts["leaks"] = leaks
+        write(result, ABOUT, tmp_path / name)
+    assert main([str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "c")]) == 0
+    assert f"LEAK in {tmp_path / 'b'}: 2 of 4 subjects" in capsys.readouterr().out
+    assert json.loads((tmp_path / "c" / "comparison.json").read_text())["warnings"]
+    assert "LEAK in" in (tmp_path / "c" / "report.html").read_text()
+
+
+def test_figures_by_window_are_of_the_last_task(tmp_path):
+    write(found(np.ones(40)), ABOUT, tmp_path)
+    write(Result(figures={"tokens": {"MAE": 0.1}}), ABOUT, tmp_path)
+    with pytest.raises(ValueError, match="does not exist"):
+        read_windows(tmp_path)
+    for content in (b"PK broken", b""):
+        (tmp_path / "windows.npz").write_bytes(content)
+        with pytest.raises(ValueError, match="cannot be read"):
+            read_windows(tmp_path)
+
+
+def test_intervals_over_few_people_say_that_they_are_narrow():
+    result = found(np.arange(40) % 3 > 0)
+    assert result.notes == ["intervals over 5 people are too narrow: of 100 they hold the truth in about 91"]
+    many = found(np.arange(40) % 3 > 0, people=[f"s{i % 10}" for i in range(40)])
+    assert many.notes == []
 
 
 def test_without_an_interval_the_page_says_why(tmp_path):

@@ -232,6 +232,7 @@ def test_two_recordings(script, run, shards, tmp_path, capsys):
     sides = ("--a", f"{shards}:{key}:imu", "--b", f"{shards}:{key}:imu")
     found = evaluated(script, run, tmp_path, "--task", "sync", *sides, "--shift", 0.53)
     assert found["sync"]["offset_s"] == pytest.approx(0.53, abs=0.1)
+    assert found["a"] == f"{shards}:{key}:imu"
     assert found["sync"]["decided"]
     assert (tmp_path / "sync.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
@@ -263,6 +264,8 @@ def test_a_checkpoint_is_found_by_its_own_folder_too(script, run, shards, tmp_pa
         (["--task", "sync", "--shards", "SHARDS", "--piece", "9"], "no sample gives a piece (36 samples of"),
         (["--task", "sync", "--shards", "SHARDS", "--piece", "1", "--range", "2"], "the range must be shorter"),
         (["--task", "probe", "--shards", "SHARDS", "--label", "mood"], "no window has the label 'mood'"),
+        (["--task", "transfer", "--shards", "SHARDS", "--label", "mood"], "no window has the label 'mood'"),
+        (["--task", "transfer", "--shards", "SHARDS", "--epochs", "0"], "at least one epoch"),
         (["--task", "localize", "--shards", "SHARDS", "--people", "3"], "are of 1 people: no scene of 3"),
         (["--task", "zeroshot", "--shards", "SHARDS", "--prompts", "none.yaml"], "no prompt file at none.yaml"),
         (
@@ -297,6 +300,21 @@ def test_a_run_that_is_none(script, tmp_path, capsys):
             == 1
         )
         assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--task", "retrieval", "--shards", "x", "--prompts", "p.yaml"],
+        ["--task", "zeroshot", "--shards", "x", "--k", "3"],
+        ["--task", "sync", "--shards", "x", "--sensors", "3"],
+    ],
+)
+def test_an_option_of_another_task_is_refused(script, words, capsys):
+    with pytest.raises(SystemExit) as refused:
+        script.main(["--checkpoint", "x", "--out", "y", *words])
+    assert refused.value.code == 2
+    assert "is for --task" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
