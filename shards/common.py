@@ -226,11 +226,13 @@ def numbers_of(p: argparse.ArgumentParser, option: str, text: str) -> tuple[int,
 
 @contextmanager
 def exit_on_fault(p: argparse.ArgumentParser, *kinds: type[Exception]) -> Iterator[None]:
-    """Ends the command with the words of a fault: a ShardError, an OSError, or one of `kinds`."""
+    """Ends the command with the words of a fault: a ShardError, an OSError, or one of `kinds`; Ctrl-C with how to go on."""
     try:
         yield
     except (ShardError, OSError, *kinds) as error:
         p.exit(1, f"{error}\n")
+    except KeyboardInterrupt:
+        p.exit(130, "stopped; the same command with --resume goes on\n")
 
 
 def how_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -129,8 +129,8 @@ def over_time(request: Request, names: list[str], words: Tensor) -> list[str]:
     _, stream, record = longest
     begin, end = extent(record, stream)
     encoder = Encoder(loaded.model, loaded.recipe.inputs, seconds, stride_s=max((end - begin - seconds) / MOMENTS, 0.1))
-    if end - begin < seconds + 4 * encoder.stride_s:
-        return []  # a single window is no curve
+    if end - begin < 2 * seconds:
+        return []  # windows that are nearly the same are no curve
     try:
         found = tracks(encoder, stream, [Span(record, stream, begin)], end - begin, by_tokens=False)
     except BadSample:

@@ -18,7 +18,20 @@ from aura.tasks.scores import Interval
 COUNTS = ("n", "pool", "scenes", "draws", "train")
 # Of 95 % intervals over at most so many people: in how many of 100 cases they hold the truth (normal people, measured).
 COVERAGE = ((3, 75), (4, 86), (5, 91), (7, 93))
-BLIND = ("chance", "majority", "zero", "grid")  # what answers without looking, and the best that a grid could give
+# What answers without looking, and the best that a grid could give.
+BLIND = {"chance": "chance", "majority": "always the most frequent", "zero": "always zero", "grid": "best on the grid"}
+# Figures as people read them.
+LABELS = {
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "ece": "ECE (calibration error)",
+    "brier": "Brier score",
+    "median_rank": "median rank",
+    "MAE": "MAE, s",
+    "median": "median error, s",
+    "decided/MAE": "MAE of the decided, s",
+    "decided/median": "their median error, s",
+}
 
 
 @dataclass
@@ -190,14 +203,14 @@ def tables(result: Result) -> list[list[list[str]]]:
         kinds.setdefault(own, []).append(name)
     out = []
     for keys, names in kinds.items():
-        rows = [["", *keys, "counts"]]
+        rows = [["", "counts", *(LABELS.get(key, key) for key in keys)]]
         for name in names:
             figures = result.figures[name]
-            rows.append([name, *(cell(result, name, key) for key in keys), ", ".join(counts(figures))])
+            rows.append([name, ", ".join(counts(figures)), *(cell(result, name, key) for key in keys)])
             for blind in BLIND:
                 under = [_blind(figures, blind, key) for key in keys]
                 if any(under) and not _repeated(result, names, name, blind, keys):
-                    rows.append([f"  {blind}", *under, ""])
+                    rows.append([f"  {BLIND[blind]}", "", *under])
         out.append(rows)
     return out
 

@@ -57,7 +57,7 @@ def test_the_report_in_a_browser(tab, tmp_path):
     assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
     assert tab.get_by_text("LEAK: 2 of 4 subjects were in training").is_visible()
     cells = tab.locator("table").first.locator("tr").all_inner_texts()
-    assert any(row.startswith("imu\t0.667 (") for row in cells)
+    assert any(row.startswith("imu\tn 30, pool 10\t0.667 (") for row in cells)
     assert any("chance" in row and "0.1000" in row for row in cells)
     assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 100)")
     # Tables wider than the window scroll by themselves, the page does not.

@@ -43,8 +43,8 @@ def test_figures_are_written_with_their_intervals(tmp_path):
     assert low <= 0.75 <= high
     assert stored["task"] == "probe"
     shown = text(result).splitlines()
-    assert re.split("  +", shown[0].strip()) == ["accuracy", "ece", "counts"]
-    assert re.split("  +", shown[1]) == ["imu", f"0.750 ({low:.3f} to {high:.3f})", "nan", "n 40, pool 4"]
+    assert re.split("  +", shown[0].strip()) == ["counts", "accuracy", "ECE (calibration error)"]
+    assert re.split("  +", shown[1]) == ["imu", "n 40, pool 4", f"0.750 ({low:.3f} to {high:.3f})", "nan"]
     assert re.split("  +", shown[2].strip()) == ["chance", "0.2500"]
     back = read_windows(tmp_path)["imu"]
     assert list(back.keys) == KEYS

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from aura.data.writer import MANIFEST, ShardError
-from shards.common import convert, parser, summary
+from shards.common import convert, exit_on_fault, parser, summary
 from tests.data.samples import make_sample
 
 
@@ -59,3 +59,10 @@ def test_the_summary_tells_what_was_left_out_and_what_mended():
     dropped = {"gaps filled": {"count": 1200, "seconds": 1.23456}, "joints left out": {"count": 2, "seconds": 0.0}}
     lines = summary("out", {"name": "test", "splits": {}, "dropped": dropped}).splitlines()
     assert lines[2:] == ["left out or mended:", "  gaps filled: 1,200 (1.23 s)", "  joints left out: 2"]
+
+
+def test_ctrl_c_says_how_to_go_on(capsys):
+    with pytest.raises(SystemExit) as stopped, exit_on_fault(parser("test", "")):
+        raise KeyboardInterrupt
+    assert stopped.value.code == 130
+    assert "stopped; the same command with --resume goes on" in capsys.readouterr().err
