@@ -268,12 +268,15 @@ def test_killed_process_is_an_error_not_a_hang(folders):
     next(iterator)
     # torch's own handler of dead children would speak first, wherever this process is: in pytest too.
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    children = multiprocessing.active_children()
     try:
-        for child in multiprocessing.active_children():
+        for child in children:
             os.kill(child.pid, signal.SIGKILL)
         with pytest.raises(ReadError, match=r"a reading process died.*data\.workers"):
             list(itertools.islice(iterator, 50))
     finally:
+        for child in children:  # one that ends later would speak to the handler
+            child.join(30)
         signal.signal(signal.SIGCHLD, handler)
 
 
