@@ -211,7 +211,7 @@ def sensor_table() -> list[str]:
     names = ["aura_fine", "mobind", "masked", "local", "global"]
     lines = [f"| R@1, IMU finds pose, with so many random sensors | {' | '.join(map(str, SENSORS))} |"]
     lines.append("|---" * (len(SENSORS) + 1) + "|")
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axes = figure.add_subplot()
     for name in names:
         values = by_sensors(name)
@@ -220,7 +220,7 @@ def sensor_table() -> list[str]:
         axes.fill_between(SENSORS, values.min(0), values.max(0), alpha=0.2, color=line.get_color())
     axes.set(xlabel="sensors present", ylabel="R@1, IMU finds pose", xticks=SENSORS, ylim=(0, 1))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, 1))
+    figure.legend(fontsize=8, loc="outside lower center", ncols=2)
     figure.savefig(PICTURE, dpi=110)
     return lines
 

@@ -108,12 +108,12 @@ def interval(values: Sequence[float]) -> str:
 
 def provenance(runs: Sequence[Run], what: str) -> list[str]:
     """A table: which commit, recipe and shards each run was made from."""
-    lines = [f"| {what} | seeds | git commit | recipe | shards (hash of the manifest) |", "|---|---|---|---|---|"]
-    rows: dict[tuple[str, ...], list[int]] = {}
+    lines = [f"| {what} | git commit of each seed | recipe | shards (hash of the manifest) |", "|---|---|---|---|"]
+    rows: dict[tuple[str, str, str], list[str]] = {}
     for run in runs:
         made = json.loads((run.folder / "environment.json").read_text())
         shards = ", ".join(digest[:12] for digest in made["shards"].values())
-        rows.setdefault((run.name, made["git"][:12], run.recipe, shards), []).append(run.seed)
-    for (name, git, recipe, shards), seeds in rows.items():
-        lines.append(f"| {name} | {', '.join(map(str, seeds))} | {git} | `{recipe}` | {shards} |")
+        rows.setdefault((run.name, run.recipe, shards), []).append(f"{run.seed}: {made['git'][:12]}")
+    for (name, recipe, shards), seeds in rows.items():
+        lines.append(f"| {name} | {', '.join(seeds)} | `{recipe}` | {shards} |")
     return lines

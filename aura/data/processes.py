@@ -18,6 +18,8 @@ from aura.data.index import BadSample
 from aura.data.storage import StorageError
 from aura.data.writer import ShardError
 
+DIED = ("exited unexpectedly", "killed by signal")  # as torch says it
+
 
 class ReadError(RuntimeError):
     """Reading cannot go on, or not begin as asked; the message names the place and the remedy."""
@@ -44,11 +46,13 @@ def iterate(parts: Callable[[int, int], Iterator[Part]], workers: int) -> Iterat
             if part.error is not None:
                 raise part.error
             yield part
-    except RuntimeError as error:
-        if "exited unexpectedly" not in str(error) and "killed by signal" not in str(error):
+    except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
+        # A process that dies takes along what it was handing over: then its connection breaks, before torch sees its end.
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in DIED):
             raise
+        told = str(error) or type(error).__name__
         raise ReadError(
-            f"a reading process died, most likely for want of memory ({error}); lower data.workers"
+            f"a reading process died, most likely for want of memory ({told}); lower data.workers"
         ) from error
     finally:
         del running  # ends the processes now, not when the last traceback of an error is gone

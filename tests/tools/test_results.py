@@ -13,6 +13,8 @@ import results_fine
 import results_runs
 from results_runs import Run, interval, make, make_all
 
+from aura.train.recipe import load_recipe, to_yaml
+
 
 def written(folder: Path, results: dict) -> None:
     folder.mkdir(parents=True)
@@ -40,6 +42,7 @@ def runs(tmp_path, monkeypatch):
             found |= {"classical": sync | blind, f"{kind} and classical": sync | blind | {"MAE": 0.05}}
             written(run.folder / "results" / "sync", found)
             part = {"argmax/accuracy": 0.4, "argmax/macro_f1": 0.3, "one_to_one/accuracy": 0.5, "n": 200}
+            part |= {"chance/accuracy": 0.2, "chance/macro_f1": 0.19}
             written(run.folder / "results" / "localize", {"part, late": part})
             (run.folder / "environment.json").write_text(json.dumps({"git": "a" * 40, "shards": {"x:train": "b" * 64}}))
 
@@ -59,8 +62,10 @@ def test_tables_hold_the_figures_of_the_runs(runs, tmp_path):
     assert row(page, "`aura_fine.yaml`", 1)[1:3] == [interval([0.2, 0.3, 0.4]), interval([0.5] * 3)]
     assert row(page, "always zero")[1] == "0.900"
     assert row(page, "`aura_fine.yaml`", 2)[1:] == [interval([x] * 3) for x in (0.4, 0.3, 0.5)]
+    assert row(page, "chance", 1)[1:] == ["0.200", "0.190", "0.200"]
     assert row(page, "`aura_fine.yaml`", 3)[1:] == [interval([0.1 * k] * 3) for k in range(1, 6)]
-    assert "| fine-aura_fine | 0, 1, 2 | aaaaaaaaaaaa |" in page
+    commits = ", ".join(f"{seed}: {'a' * 12}" for seed in range(3))
+    assert f"| fine-aura_fine | {commits} | `recipes/aura_fine.yaml` | {'b' * 12} |" in page
     assert (tmp_path / "sensors.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -75,21 +80,25 @@ def test_a_run_is_made_once(tmp_path, monkeypatch):
     monkeypatch.setattr(results_runs, "RUNS", tmp_path)
     called = []
 
+    run = Run("a", 1, "recipes/aura_fine.yaml", ["train.steps=90"], {"sync": ["--task", "sync"]})
+    changes = ["train.steps=90", "seed=1", f"run_dir={run.folder}"]
+
     def command(words, log):
         called.append(words)
         if "recipes/pretrain.py" in words:
-            (tmp_path / "a-1" / "status.json").write_text(json.dumps({"state": "finished"}))
+            (run.folder / "recipe.yaml").write_text(to_yaml(load_recipe(results_runs.ROOT / run.recipe, changes)))
+            (run.folder / "status.json").write_text(json.dumps({"state": "finished"}))
         else:
-            written(Path(words[words.index("--out") + 1]) / "x", {})
             (Path(words[words.index("--out") + 1]) / "results.json").write_text("{}")
 
     monkeypatch.setattr(results_runs, "_python", command)
-    run = Run("a", 1, "recipes/r.yaml", ["x=1"], {"sync": ["--task", "sync"]})
     make(run)
-    assert called[0] == ["recipes/pretrain.py", "--config", "recipes/r.yaml", "x=1", "seed=1", f"run_dir={run.folder}"]
+    assert called[0] == ["recipes/pretrain.py", "--config", "recipes/aura_fine.yaml", *changes]
     assert called[1][:3] == ["recipes/evaluate.py", "--checkpoint", str(run.folder)]
     make_all([run], jobs=1)
     assert len(called) == 2
+    with pytest.raises(SystemExit, match=r"a-1 is of another recipe; delete it.*train\.steps"):
+        make(Run("a", 1, "recipes/aura_fine.yaml", ["train.steps=91"]))
 
 
 def test_a_run_that_fails_names_its_log(tmp_path, monkeypatch):
