@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     from aura.data.storage import StorageError
     from aura.data.writer import ShardError
     from aura.evaluation.result import text, write
-    from aura.evaluation.windows import EvaluationError, Request, check_leaks
+    from aura.evaluation.windows import EvaluationError, Request, check_leaks, missing_streams
     from aura.train.loaded import load_run
     from aura.train.recipe import RecipeError
     from aura.train.rundir import RunError
@@ -61,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
             also = options.train if options.task in LEARNS else ()
             shared, notes = check_leaks(request, also, refuse=options.leaks == "refuse")
         result = TASKS[options.task](request, options)
-        result.notes = [*(f"LEAK: {line}" for line in shared), *notes, *result.notes]
+        missing = missing_streams(request) if options.shards else []
+        result.notes = [*(f"LEAK: {line}" for line in shared), *missing, *notes, *result.notes]
         result.facts["leaks"] = shared
         write(result, about(request, options), options.out)
     except (

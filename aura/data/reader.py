@@ -145,6 +145,7 @@ class EvalReader:
 
     batch    rows of a batch on each rank; rank g reads the windows i with i mod ranks = g
     limit    at most so many windows, spread evenly over all
+    some     streams that no source has are missing from all rows; else they are a ReadError
 
     A row's number is its window's; rows that fill up the last batches have number -1, weight 0 and no stream, and so
     has the row of a bad sample, which is counted in `bad` and logged.
@@ -161,11 +162,12 @@ class EvalReader:
         tokenize: Tokenize | None = None,
         precomputed: Mapping[str, str] | None = None,
         limit: int | None = None,
+        some: bool = False,
     ) -> None:
         if not config.eval:
             raise ReadError("data.eval names no source to evaluate on")
         self.config, self.batch, self.rank, self.ranks = config, batch, rank, ranks
-        self.sources = open_sources(config.eval, inputs, precomputed or {})
+        self.sources = open_sources(config.eval, inputs, precomputed or {}, some=some)
         self.cutter = make_cutter(config, inputs, self.sources, tokenize, precomputed or {}, training=False)
         # (source, sample, window) of every window, in order.
         table = [
@@ -244,8 +246,11 @@ def plan(config: DataConfig, batch: int, steps: int, reader: TrainReader) -> lis
     return lines
 
 
-def open_sources(sources: tuple[Source, ...], inputs: Mapping[str, Input], towers: Mapping[str, str]) -> list[Split]:
-    """Opens the splits, and makes sure that together they have what the recipe reads. ReadError, ShardError."""
+def open_sources(
+    sources: tuple[Source, ...], inputs: Mapping[str, Input], towers: Mapping[str, str], *, some: bool = False
+) -> list[Split]:
+    """Opens the splits, and makes sure that together they have what the recipe reads, or at least `some` stream of it (what
+    is stored of a frozen tower in any case). ReadError, ShardError."""
     splits = [open_split(source.path, source.split) for source in sources]
     for split in splits:
         if len(split) == 0:
@@ -253,6 +258,8 @@ def open_sources(sources: tuple[Source, ...], inputs: Mapping[str, Input], tower
     for name in inputs:
         array = f"{name}.emb" if name in towers else name
         having = [split for split in splits if array in split.totals["streams"]]
+        if not having and some and name not in towers and any(n in s.totals["streams"] for n in inputs for s in splits):
+            continue
         if not having:
             there = "; ".join(f"{s.folder} {s.name} has {', '.join(s.totals['streams']) or 'none'}" for s in splits)
             hint = (

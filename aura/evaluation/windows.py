@@ -67,7 +67,16 @@ def make_reader(request: Request, placement: str | None = None) -> EvalReader:
         tokenize=loaded.tokenize,
         precomputed=loaded.precomputed,
         limit=request.pool,
+        some=True,
     )
+
+
+def missing_streams(request: Request) -> list[str]:
+    """Streams of the model that no evaluated split has, in words."""
+    there = {stream for split in request.splits() for stream in split.totals["streams"]}
+    stored = request.loaded.precomputed
+    lacking = [name for name in request.loaded.recipe.inputs if name not in there and name not in stored]
+    return [f"the shards have no {', '.join(lacking)}: not evaluated"] if lacking else []
 
 
 def embed(request: Request, sensors: int | None = None, placement: str | None = None) -> Embedded:

@@ -4,8 +4,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from aura.data.index import open_split
+from aura.train.checks import check_data
 from aura.train.recipe import RecipeError, differences, load_recipe, make_recipe, to_yaml
 from aura.train.schedule import lr_factor
+from tests.data.samples import write_set
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
@@ -93,3 +96,14 @@ def test_a_prompt_file_lies_beside_the_recipe(tmp_path, monkeypatch):
     assert recipe.eval.prompts == str(QUICKSTART.with_name("prompts") / "synthetic.yaml")
     (tmp_path / "mine.yaml").touch()
     assert load_recipe(QUICKSTART, ["eval.prompts=mine.yaml"]).eval.prompts == "mine.yaml"
+
+
+def test_windows_that_no_sample_has_room_to_move(tmp_path):
+    """Samples of 6 s: a token loss of windows that lie at one place would have no anchor, and count as solved."""
+    write_set(tmp_path / "set", 3)
+    splits = [open_split(str(tmp_path / "set"), "train")]
+    fine = QUICKSTART.parent / "aura_fine.yaml"
+    check_data(load_recipe(fine, ["data.window.seconds=5.8"]), splits, [], None)
+    with pytest.raises(RecipeError, match=r"no sample of data.sources lasts 6.2 s, which a window of 6 s needs"):
+        check_data(load_recipe(fine, ["data.window.seconds=6"]), splits, [], None)
+    check_data(load_recipe(fine, ["data.window.seconds=6", "data.window.shift_s=0"]), splits, [], None)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import yaml
 from accelerate.state import AcceleratorState, GradientState
 
 from aura.data.index import open_folder, open_split
+from aura.data.writer import ShardWriter
 from aura.tasks.leaks import leaks, training_contents
 from aura.train.loop import pretrain
 from aura.train.recipe import make_recipe
@@ -168,6 +170,22 @@ def test_few_shot_and_transfer(script, run, shards, tmp_path):
     assert found["imu, 4 a class, linear"]["accuracy"] > found["imu, 1 a class, linear"]["accuracy"]
     found = evaluated(script, run, tmp_path, "--shards", shards, "--task", "transfer", "--epochs", 400, "--lr", 0.01)
     assert found["results"]["pose2d"]["accuracy"] > 2 * found["results"]["pose2d"]["chance/accuracy"]
+
+
+def test_shards_that_lack_a_stream_of_the_model(script, run, shards, tmp_path):
+    """Sensors and labels alone, as PAMAP2 has them: what is there is evaluated, and what is not is told."""
+    split = open_split(str(shards), "val")
+    with ShardWriter(tmp_path / "sensors", name="test") as writer:
+        for i in range(len(split)):
+            sample = split.sample(i)
+            streams = {"imu": sample.streams["imu"]}
+            writer.write("test", replace(sample, streams=streams, arrays={"imu": sample.arrays["imu"]}, texts=[]))
+    words = ("--shards", f"{tmp_path / 'sensors'}:test", "--task", "zeroshot")
+    found = evaluated(script, run, tmp_path / "out", *words)
+    whole = evaluated(script, run, tmp_path / "whole", "--shards", shards, "--task", "zeroshot")
+    assert set(found["results"]) == {"imu"}
+    assert found["results"]["imu"] == pytest.approx(whole["results"]["imu"])
+    assert "the shards have no pose2d, text: not evaluated" in found["notes"]
 
 
 def test_what_training_saw_is_no_test(script, run, shards, tmp_path, capsys):
