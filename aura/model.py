@@ -198,10 +198,9 @@ def parts_of(stream: Stream, count: int) -> Tensor:
 
 def token_starts(stream: Stream, token_s: float) -> tuple[Tensor, Tensor]:
     """Tokens (B,) from the row's start to the stream's token 0; and the most that could have been drawn, -1 for no draw."""
-    if stream.shift_s is None or stream.reach_s is None:
-        none = torch.zeros_like(stream.present, dtype=torch.int64)
-        return none, none - 1
-    return (stream.shift_s / token_s).round().long(), (stream.reach_s / token_s).round().long()
+    none = torch.zeros_like(stream.present, dtype=torch.int64)
+    start = none if stream.shift_s is None else (stream.shift_s / token_s).round().long()
+    return start, none - 1 if stream.reach_s is None else (stream.reach_s / token_s).round().long()
 
 
 def make_head(projection: str, width: int, embedding: int, stream: str) -> nn.Module:
