@@ -132,7 +132,7 @@ def random_batch(n: int = 16, seed: int = 0, missing: bool = True) -> Batch:
             channel_mask=ones(n, 2, 6, dtype=torch.bool),
             placement=torch.randint(12, 26, (n, 2), generator=g),
             shift_s=0.2 * torch.randint(0, 4, (n,), generator=g),
-            reach_s=torch.full((n,), 0.6),
+            reach_s=0.2 * torch.randint(3, 6, (n,), generator=g),
         ),
         "mocap": Stream(
             normal(n, 20, 20, 3), has["mocap"], ones(n, 20, dtype=torch.bool), joint_mask=ones(n, 20, dtype=torch.bool)
@@ -144,7 +144,7 @@ def random_batch(n: int = 16, seed: int = 0, missing: bool = True) -> Batch:
             joint_mask=ones(n, 17, dtype=torch.bool),
             image_size=torch.full((n, 2), 100.0),
             shift_s=0.2 * torch.randint(0, 4, (n,), generator=g),
-            reach_s=torch.full((n,), 0.6),
+            reach_s=0.2 * torch.randint(3, 6, (n,), generator=g),
         ),
         "video": Stream(
             torch.randint(0, 255, (n, 2, 3, 16, 16), generator=g, dtype=torch.uint8),
