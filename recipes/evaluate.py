@@ -47,14 +47,15 @@ def main(arguments: list[str] | None = None) -> int:
     from aura.data.storage import StorageError
     from aura.data.writer import ShardError
     from aura.evaluation.result import text, write
-    from aura.evaluation.windows import EvaluationError, Request, check_leaks, missing_streams
+    from aura.evaluation.windows import EvaluationError, Request, check_leaks, missing_streams, with_window
     from aura.train.loaded import load_run
     from aura.train.recipe import RecipeError
     from aura.train.rundir import RunError
 
     try:
         loaded = load_run(options.checkpoint, options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        request = Request(loaded, tuple(options.shards or ()), options.workers, options.pool)
+        loaded = with_window(loaded, options.window, options.stride)
+        request = Request(loaded, tuple(options.shards or ()), options.workers, options.pool, whole=options.whole)
         options.out.mkdir(parents=True, exist_ok=True)
         shared, notes = [], []
         if options.shards:
@@ -96,6 +97,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--device", help="default: cuda where there is one")
     add("--workers", type=int, default=0, help="reading processes (0: here)")
     add("--pool", type=int, help="at most so many windows, spread evenly (default: all)")
+    add("--window", type=float, metavar="S", help="seconds of a window (default: as in training)")
+    add("--stride", type=float, metavar="S", help="seconds from one window to the next (default: its length)")
     add(
         "--leaks",
         choices=("refuse", "mark"),
@@ -126,6 +129,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         default=[],
         metavar="A+B",
         help="zeroshot: streams to fuse, of each window those that it has",
+    )
+    add(
+        "--whole",
+        action="store_true",
+        help="zeroshot, probe, fewshot: score whole samples, by the mean of their windows",
     )
     add("--placements", nargs="+", default=[], metavar="P", help="zeroshot: these sensors each alone too; `each`: all")
     add = parser.add_argument_group("retrieval, sync, localize").add_argument
@@ -182,6 +190,8 @@ def about(request: Request, options: argparse.Namespace) -> dict[str, Any]:
         found["train"] = options.train
     if options.a:
         found |= {"a": options.a, "b": options.b}
+    window = loaded.recipe.data.window
+    found |= {"window_s": window.seconds, "stride_s": window.stride_s or window.seconds, "whole": request.whole}
     return found | {"pool": request.pool, **environment(digests)}
 
 
@@ -269,6 +279,7 @@ OF_TASKS = {
     "skip_other_classes": ("zeroshot",),
     "fuse": ("zeroshot",),
     "placements": ("zeroshot",),
+    "whole": ("zeroshot", "probe", "fewshot"),
     "sensors": ("retrieval",),
     "pair": ("sync", "localize"),
     "people": ("localize",),

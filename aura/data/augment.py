@@ -18,6 +18,7 @@ from aura.data.config import Input
 from aura.data.quaternions import conjugate, multiply, rotate
 
 SLOW_S = 1.0  # span of what is taken for gravity
+SMALL_RANGE = 2 * 9.81  # m/s^2: the smallest range that accelerometers of wearables have
 
 
 def augment(batch: Batch, inputs: Mapping[str, Input]) -> Batch:
@@ -25,6 +26,7 @@ def augment(batch: Batch, inputs: Mapping[str, Input]) -> Batch:
 
     imu       `rotation` (B, S, 4): a sensor is mounted otherwise, accelerometer, gyroscope and orientation together;
               `gain` (B, S, 6) after it; `gravity` (B,): rows of which gravity is taken out; then `bias` (B, S, 6) is added;
+              `clip` (B,): rows whose accelerometers are cut off at +-2 g; `gyro` (B,): rows without gyroscopes;
               `drop` (B, S): sensors that are masked
     mocap     `bone` (B, J): length of the bone to each joint, relative; `offset` (B, J, 3) in metres; then `scale` (B,)
               about the origin and `yaw` (B,) about the vertical, in radians; `drop` (B, J): joints that are masked
@@ -55,30 +57,48 @@ def augment_imu(stream: Stream, rate_hz: float) -> Stream:
             orientation = multiply(orientation, conjugate(turn).expand_as(orientation))
     if "gain" in draws:
         values = values * draws["gain"][:, :, None]
-    mask, valid = stream.sensor_mask, stream.valid
+    mask, valid, channels = stream.sensor_mask, stream.valid, stream.channel_mask
     if "gravity" in draws:
         moving = values[..., :3] - slow_part(values[..., :3], valid, rate_hz)
         acceleration = torch.where(draws["gravity"][:, None, None, None], moving, values[..., :3])
         values = torch.cat([acceleration, values[..., 3:]], dim=-1)
     if "bias" in draws:
-        assert stream.channel_mask is not None
-        known = valid[..., None] & stream.channel_mask[:, :, None]
+        assert channels is not None
+        known = valid[..., None] & channels[:, :, None]
         values = values + torch.where(known, draws["bias"][:, :, None], 0.0)
+    if "clip" in draws:
+        clipped = values[..., :3].clamp(-SMALL_RANGE, SMALL_RANGE)
+        acceleration = torch.where(draws["clip"][:, None, None, None], clipped, values[..., :3])
+        values = torch.cat([acceleration, values[..., 3:]], dim=-1)
+    if "gyro" in draws:
+        assert channels is not None
+        kept = torch.ones_like(channels)
+        kept[..., 3:] &= ~draws["gyro"][:, None, None]
+        channels = channels & kept
+        values = torch.where(kept[:, :, None], values, 0.0)
     if "drop" in draws and mask is not None:
         mask = mask & ~draws["drop"]
         valid = valid & mask[..., None]
         values = torch.where(mask[..., None, None], values, 0.0)
         if orientation is not None:
             orientation = torch.where(mask[..., None, None], orientation, 0.0)
-    return dataclasses.replace(stream, values=values, orientation=orientation, sensor_mask=mask, valid=valid, draws={})
+    return dataclasses.replace(
+        stream,
+        values=values,
+        orientation=orientation,
+        sensor_mask=mask,
+        channel_mask=channels,
+        valid=valid,
+        draws={},
+    )
 
 
-def slow_part(values: Tensor, valid: Tensor, rate_hz: float) -> Tensor:
-    """Mean (B, S, T, 3) of the valid items within half a second, before and after; 0 where there is none.
+def slow_part(values: Tensor, valid: Tensor, rate_hz: float, span_s: float = SLOW_S) -> Tensor:
+    """Mean (B, S, T, C) of the valid items within half of `span_s`, before and after; 0 where there is none.
 
     What phones take for gravity when they report linear acceleration is such a slow part too.
     """
-    reach = round(rate_hz * SLOW_S / 2)
+    reach = round(rate_hz * span_s / 2)
     known = valid[..., None].to(values.dtype)
     sums = F.pad(torch.where(valid[..., None], values, 0.0), (0, 0, reach + 1, reach)).cumsum(-2)
     counts = F.pad(known, (0, 0, reach + 1, reach)).cumsum(-2)

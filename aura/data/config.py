@@ -43,6 +43,15 @@ class ImuAugment(Config):
         lt=1,
         description="probability that gravity (the mean of a second) is taken out of a window, as some devices and data sets do",
     )
+    drop_gyro: float = Field(
+        default=0.0, ge=0, lt=1, description="probability that a window has no gyroscope, as many devices and data sets"
+    )
+    clip_acc: float = Field(
+        default=0.0, ge=0, lt=1, description="probability that the accelerometer of a window has a range of +-2 g alone"
+    )
+    hide_placement: float = Field(
+        default=0.0, ge=0, lt=1, description="probability that the placement of a sensor is not told"
+    )
     drop_sensor: float = Field(
         default=0.0, ge=0, lt=1, description="probability that a sensor is dropped; one always stays"
     )

@@ -8,13 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from aura.body.kinematics import multiply
+from aura.body.placements import placement_id
 from aura.data.config import ImuInput, MocapInput, Pose2dInput
 from aura.data.fields import Fields
 
 
 def draw_imu(out: Fields, config: ImuInput, rng: np.random.Generator, count: int) -> None:
     """Fills the draws of a row: for each slot the turn (quaternion), gain and offset of each channel, whether it is dropped;
-    whether gravity is taken out."""
+    whether gravity is taken out, the gyroscope is missing, the accelerometer's range is small. Hides placements."""
     augment = config.augment
     slots = config.sensors
     if "draws.rotation" in out:
@@ -28,6 +29,12 @@ def draw_imu(out: Fields, config: ImuInput, rng: np.random.Generator, count: int
         out["draws.bias"][...] = size * rng.standard_normal((slots, 6), dtype=np.float32)
     if "draws.gravity" in out:
         out["draws.gravity"][...] = rng.random() < augment.drop_gravity
+    if "draws.gyro" in out:
+        out["draws.gyro"][...] = rng.random() < augment.drop_gyro
+    if "draws.clip" in out:
+        out["draws.clip"][...] = rng.random() < augment.clip_acc
+    if augment.hide_placement:
+        out["placement"][rng.random(slots) < augment.hide_placement] = placement_id("unknown")
     if "draws.drop" in out:
         chance = rng.random(slots)
         drop = chance < augment.drop_sensor

@@ -138,6 +138,10 @@ def blank_imu(seconds: float, options: Options) -> Fields:
             out["draws.bias"] = np.zeros((slots, 6), np.float32)
         if augment.drop_gravity:
             out["draws.gravity"] = np.zeros((), bool)
+        if augment.drop_gyro:
+            out["draws.gyro"] = np.zeros((), bool)
+        if augment.clip_acc:
+            out["draws.clip"] = np.zeros((), bool)
         if augment.drop_sensor:
             out["draws.drop"] = np.zeros(slots, bool)
     return out

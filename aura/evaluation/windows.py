@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from aura.data.config import ImuInput, Source, source_of
+from aura.data.config import ImuInput, Source, Window, source_of
 from aura.data.index import Split, open_split
 from aura.data.reader import EvalReader
-from aura.tasks.evaluate import Embedded, embed_windows, keys_of, people_of
+from aura.tasks.evaluate import Embedded, embed_windows, keys_of, people_of, whole_samples
 from aura.tasks.leaks import LeakError, contents, leaks, training_contents
+from aura.towers.tower import Tower
 from aura.train.loaded import Loaded
 
 
@@ -29,6 +30,7 @@ class Request:
     shards    DIR or DIR:SPLIT, local or a URL; workers: reading processes, 0: here
     pool      at most so many windows, spread evenly over all; None: all
     split     of a DIR without one
+    whole     score whole samples, by the mean of their windows
     """
 
     loaded: Loaded
@@ -36,10 +38,11 @@ class Request:
     workers: int = 0
     pool: int | None = None
     split: str = "val"
+    whole: bool = False
 
     def of(self, shards: Sequence[str], split: str) -> Request:
         """The same model, all windows of other shards."""
-        return Request(self.loaded, tuple(shards), self.workers, None, split)
+        return Request(self.loaded, tuple(shards), self.workers, None, split, self.whole)
 
     def splits(self) -> list[Split]:
         return [open_split(source.path, source.split) for source in self.sources]
@@ -85,7 +88,26 @@ def embed(request: Request, sensors: int | None = None, placement: str | None = 
     reader = make_reader(request, placement)
     found, _ = embed_windows(reader, loaded.model, alone(loaded), loaded.recipe.objective, sensors=sensors)
     assert found is not None  # nothing stops it
-    return found
+    return whole_samples(found) if request.whole else found
+
+
+def with_window(loaded: Loaded, seconds: float | None, stride_s: float | None) -> Loaded:
+    """The model on other windows than it was trained on; None: as in the recipe. EvaluationError where it cannot read them."""
+    window = loaded.recipe.data.window
+    towers = {name: cast(Tower, tower) for name, tower in loaded.model.towers.items()}
+    fixed = [name for name, tower in towers.items() if not tower.any_length]
+    if seconds is not None and seconds != window.seconds and (window.whole or fixed):
+        why = (
+            "its windows are whole samples"
+            if window.whole
+            else f"its tower of {', '.join(fixed)} reads no other length"
+        )
+        raise EvaluationError(
+            f"--window {seconds:g}: {loaded.recipe.name} was trained on {window.seconds:g} s, and {why}"
+        )
+    changed = {"seconds": seconds or window.seconds, "stride_s": stride_s or (seconds or window.stride_s)}
+    data = loaded.recipe.data.model_copy(update={"window": Window.model_validate(window.model_dump() | changed)})
+    return replace(loaded, recipe=loaded.recipe.model_copy(update={"data": data}))
 
 
 def alone(loaded: Loaded) -> Any:

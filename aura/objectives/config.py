@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -106,6 +107,10 @@ class Objective(Config):
     same_text: str = Field(
         default="string", description="in pairs with text: `string`, or `label:<name>`: rows of equal label"
     )
+    meanings: dict[str, tuple[str, ...]] = Field(
+        default={},
+        description="name -> values of the label of `same_text` that mean the same, in different data sets",
+    )
     twins: Literal["mask", "positive", "negative"] = "mask"
     directions: Literal["mean", "sum"] = Field(
         default="mean", description="of the two directions of InfoNCE; `sum`: AURA-MFM's code"
@@ -152,9 +157,19 @@ class Objective(Config):
                 raise ValueError(f"fine.{name}: give one of late, token, local, multi_positive a weight")
         if not (self.same_text == "string" or self.same_text.startswith("label:")):
             raise ValueError(f"same_text: {self.same_text!r} is neither `string` nor `label:<name>`")
+        if self.meanings and self.same_text == "string":
+            raise ValueError("meanings: they join values of a label: set same_text to label:<name>")
+        values = [value for group in self.meanings.values() for value in group]
+        if twice := sorted({value for value in values if values.count(value) > 1}):
+            raise ValueError(f"meanings: {', '.join(twice)} stands in more than one")
         if self.min_temperature > self.temperature:
             raise ValueError(f"temperature {self.temperature} is below min_temperature {self.min_temperature}")
         return self
+
+    def meaning(self, labels: Mapping[str, str]) -> str:
+        """What a row with these labels means, of rows that are compared by a label; "" without it."""
+        value = labels.get(self.same_text.removeprefix("label:"), "")
+        return next((name for name, group in self.meanings.items() if value in group), value)
 
     @property
     def streams(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from aura.data.batch import Batch, Stream
 from aura.data.reader import ReadError
@@ -31,6 +32,7 @@ class Embedded:
     numbers    of the reader's windows
     groups, subjects
                of people or cameras at the same place and time, and whose window it is; "" if none
+    samples    keys of the samples that they were cut from
     """
 
     sides: dict[tuple[str, str], Tensor]
@@ -43,6 +45,7 @@ class Embedded:
     labels: list[dict[str, str]]
     groups: np.ndarray
     subjects: np.ndarray
+    samples: np.ndarray
     parts: dict[tuple[str, str], Parts] = field(default_factory=dict)
 
 
@@ -97,7 +100,9 @@ def embed_windows(
         numbers = zip(batch.row.tolist(), batch.weight.tolist(), batch.start_s.tolist(), batch.span_s.tolist())
         rows += [
             (*n, *rest)
-            for n, *rest in zip(numbers, batch.recordings, batch.texts, batch.labels, batch.groups, batch.subjects)
+            for n, *rest in zip(
+                numbers, batch.recordings, batch.texts, batch.labels, batch.groups, batch.subjects, batch.ids
+            )
         ]
         reason = stop(accelerator)
         if reason:
@@ -132,7 +137,41 @@ def _assemble(parts: list[tuple[dict, list[tuple]]]) -> Embedded:
         labels=list(columns[6]),
         groups=np.array(columns[7]),
         subjects=np.array(columns[8]),
+        samples=np.array(columns[9]),
         parts={key[:2]: Parts(tensors[key], tensors[*key[:2], "count"]) for key in tensors if key[-1] == "values"},
+    )
+
+
+def whole_samples(windows: Embedded) -> Embedded:
+    """One row a sample: the normalised mean of its windows' embeddings, as clips are scored by several views (Simonyan and
+    Zisserman, arXiv 1406.2199). What compares moments or parts has no such mean, and is left out."""
+    names = [f"{recording}/{sample}" for recording, sample in zip(windows.recordings, windows.samples)]
+    _, first, row = np.unique(names, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # samples in the order of their first windows
+    first, row = first[order], torch.from_numpy(np.argsort(order)[row])
+
+    def total(values: Tensor) -> Tensor:
+        return values.new_zeros((len(first), *values.shape[1:])).index_add_(0, row, values)
+
+    end = np.zeros(len(first))
+    np.maximum.at(end, row.numpy(), windows.start_s + windows.span_s)
+    sides = {
+        key: F.normalize(total(value), dim=-1) if key[0] == "pooled" else total(value.softmax(-1))
+        for key, value in windows.sides.items()
+        if key[0] in ("pooled", "logits")
+    }
+    return Embedded(
+        sides=sides,
+        present={name: total(there.long()) > 0 for name, there in windows.present.items()},
+        numbers=windows.numbers[first],
+        start_s=windows.start_s[first],
+        span_s=end - windows.start_s[first],
+        recordings=windows.recordings[first],
+        texts=windows.texts[first],
+        labels=[windows.labels[i] for i in first],
+        groups=windows.groups[first],
+        subjects=windows.subjects[first],
+        samples=windows.samples[first],
     )
 
 
@@ -252,8 +291,7 @@ def pair_ranks(
         if objective.same_text == "string":
             words = embedded.texts[both].tolist()
         else:
-            label = objective.same_text.removeprefix("label:")
-            words = [values.get(label, "") for values in np.array(embedded.labels, dtype=object)[both]]
+            words = [objective.meaning(labels) for labels in np.array(embedded.labels, dtype=object)[both]]
     right = twins(Rows.of(embedded.recordings[both].tolist(), start, span, words))
     if (space, query) in embedded.sides:
         found = ranks(embedded.sides[space, query][chosen], embedded.sides[space, gallery][chosen], right)

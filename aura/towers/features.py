@@ -7,24 +7,26 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from aura.data.augment import slow_part
 from aura.data.batch import Stream
 from aura.data.quaternions import multiply, rotate
 
 GRAVITY = 9.81  # m/s^2: the accelerometer's unit inside the towers
+MOVING_S = 0.5  # span of the gravity that moves with the limb
 World = Literal["none", "start", "mean"]
 
 
-def imu_channels(world: World, norms: bool) -> int:
+def imu_channels(world: World, norms: bool, gravity: bool = False) -> int:
     """Number of channels that `imu_features` gives."""
-    return 6 + (2 if norms else 0) + (6 if world != "none" else 0) + 2
+    return 6 + (2 if norms else 0) + (6 if world != "none" else 0) + (10 if gravity else 0) + 2
 
 
-def imu_features(stream: Stream, rate_hz: float, world: World, norms: bool) -> Tensor:
+def imu_features(stream: Stream, rate_hz: float, world: World, norms: bool, gravity: bool = False) -> Tensor:
     """Channels (B, S, C, T) of an IMU stream.
 
     Specific force in units of g and angular velocity in rad/s; with `norms` the length of each; with `world` the
     acceleration without gravity and the angular velocity in a frame with z up and x along the heading at the start
-    (6 channels, see `world_motion`); at last, for each of the two instruments, 1 where it was measured and 0 where not.
+    (6 channels, see `world_motion`); with `gravity` what no mounting changes (10 channels, see `gravity_motion`); at last, for each of the two instruments, 1 where it was measured and 0 where not.
     What was not measured is zero in every channel that needs it.
     """
     values, known = _known(stream)
@@ -37,6 +39,8 @@ def imu_features(stream: Stream, rate_hz: float, world: World, norms: bool) -> T
         both = has_acc & has_gyro
         force, rate = world_motion(acc, gyro, both[..., 0], steps(stream, rate_hz)[:, None], world)
         parts += [torch.where(both, force / GRAVITY, 0.0), torch.where(both, rate, 0.0)]
+    if gravity:
+        parts.append(gravity_motion(acc, gyro, has_acc[..., 0], rate_hz))
     parts += [has_acc.to(values.dtype), has_gyro.to(values.dtype)]
     return torch.cat(parts, dim=-1).transpose(-1, -2)
 
@@ -56,6 +60,41 @@ def _known(stream: Stream) -> tuple[Tensor, Tensor]:
     if stream.channel_mask is not None:
         known = known & stream.channel_mask[:, :, None]
     return torch.where(known, stream.values, 0.0), known
+
+
+def gravity_motion(acc: Tensor, gyro: Tensor, valid: Tensor, rate_hz: float) -> Tensor:
+    """What a sensor measures along and across gravity (B, S, T, 10): a turn of the sensor on its limb changes none of it.
+
+    acc (m/s^2), gyro (rad/s) (B, S, T, 3), zero where unknown; valid (B, S, T). Gravity is taken for the mean specific
+    force of the window, and, moving with the limb, for that of half a second. Channels: specific force along the
+    window's gravity, across it; along the moving gravity, across it (all in g); cosine of the moving gravity with the
+    window's, with its own at the start and at the end of the window; strength of the movement (rms of the force beyond
+    the moving gravity over half a second, g); angular velocity about the moving gravity, across it (rad/s).
+    """
+    weight = valid[..., None].to(acc.dtype)
+    acc = acc / GRAVITY
+    mean = (acc * weight).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True).clamp(min=1)
+    slow = slow_part(acc, valid, rate_hz, MOVING_S)
+    up, tilt = (torch.nn.functional.normalize(v, dim=-1, eps=1e-6) for v in (mean, slow))
+    rest = acc - slow
+    strength = slow_part(rest.square().sum(-1, keepdim=True), valid, rate_hz, MOVING_S).clamp(min=1e-8).sqrt()
+    index = torch.arange(valid.shape[-1], device=valid.device)
+    begin = torch.where(valid, index, len(index)).amin(-1).clamp(max=len(index) - 1)
+    end = torch.where(valid, index, -1).amax(-1).clamp(min=0)
+    first, last = (tilt.take_along_dim(i[..., None, None], -2) for i in (begin, end))
+    parts = []
+    for vector, axis in ((acc, up), (acc, tilt)):
+        parts += along_across(vector, axis)
+    parts += [(tilt * axis).sum(-1, keepdim=True) for axis in (up, first, last)]
+    parts += [strength, *along_across(gyro, tilt)]
+    return torch.where(valid[..., None], torch.cat(parts, dim=-1), 0.0)
+
+
+def along_across(vector: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:
+    """Component of vectors (..., 3) along unit vectors (..., 3), and the length of what is across; both (..., 1)."""
+    along = (vector * axis).sum(-1, keepdim=True)
+    across = (vector - along * axis).square().sum(-1, keepdim=True)
+    return along, (across + 1e-8).sqrt()
 
 
 def world_motion(acc: Tensor, gyro: Tensor, valid: Tensor, step_s: Tensor, world: World) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,9 @@ class ImuTransformerConfig(TransformerSettings):
     world: World = Field(
         default="mean", description="channels in a frame with z up: gravity from the start or mean; none: without"
     )
+    gravity: bool = Field(
+        default=False, description="channels along and across gravity, which no mounting changes; see gravity_motion"
+    )
     norms: bool = Field(default=True, description="the lengths of force and rate as channels")
     placements: bool = Field(default=True, description="tell the tower where each sensor is worn")
     moments: Moments | None = None
@@ -43,7 +46,7 @@ class ImuTransformer(TransformerTower):
         self.config, self.rate_hz, self.width = config, input.rate_hz, config.width
         self.token_s = config.token_s
         self.stride, tokens = token_stride(config.token_s, input.rate_hz, seconds)
-        channels = imu_channels(config.world, config.norms)
+        channels = imu_channels(config.world, config.norms, config.gravity)
         self.stem = Stem(channels, config.width, self.stride, config.stem, config.border)
         self.placement = nn.Embedding(PLACEMENT_ROWS, config.width) if config.placements else None
         if self.placement is not None:
@@ -59,7 +62,8 @@ class ImuTransformer(TransformerTower):
         b, s = stream.values.shape[:2]
         # Angles are summed over the window: in full precision, under autocast too.
         with torch.autocast(stream.values.device.type, enabled=False):
-            x = imu_features(stream, self.rate_hz, self.config.world, self.config.norms).flatten(0, 1)
+            c = self.config
+            x = imu_features(stream, self.rate_hz, c.world, c.norms, c.gravity).flatten(0, 1)
         valid = stream.valid if stream.sensor_mask is None else stream.valid & stream.sensor_mask[:, :, None]
         mask = token_mask(valid, self.stride)  # (B, S, N)
         tokens = self.stem(x)

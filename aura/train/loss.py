@@ -113,8 +113,7 @@ def fine_terms(
 
 
 def meanings(batch: Batch, objective: Objective) -> list[str]:
-    """What decides that two rows mean the same, in pairs with text: the text, or the value of a label."""
+    """What decides that two rows mean the same, in pairs with text: the text, or a label."""
     if objective.same_text == "string":
         return batch.texts
-    label = objective.same_text.removeprefix("label:")
-    return [values.get(label, "") for values in batch.labels]
+    return [objective.meaning(labels) for labels in batch.labels]

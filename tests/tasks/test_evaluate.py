@@ -22,6 +22,7 @@ def embedded(labels):
         labels=[{"activity": label} if label else {} for label in labels],
         groups=np.full(n, ""),
         subjects=np.full(n, ""),
+        samples=np.array([f"{i}" for i in range(n)]),
     )
 
 

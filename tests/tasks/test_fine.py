@@ -69,6 +69,7 @@ def embedded(a, b):
         labels=[{}] * N,
         groups=np.array([""] * N),
         subjects=np.array([""] * N),
+        samples=np.arange(N).astype(str),
         parts={(term, name): parts_by(side, term) for name, side in both.items() for term in ("late", "local")},
     )
 
