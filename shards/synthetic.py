@@ -1,7 +1,7 @@
 """Shards of a synthetic human: every stream, exact ground truth, nothing to download.
 
     python -m shards.synthetic --out DIR [--subjects 24] [--val-subjects 8] [--test-subjects 1]
-        [--clips-per-activity 2] [--seconds 5] [--seed 0] [--no-video] [--workers 2]
+        [--clips-per-activity 2] [--seconds 5] [--seed 0] [--no-video] [--wide] [--workers 2]
 
 A body of random size moves by joint-angle curves of an activity (`synthetic_activities`), in the tempo, size and habits of
 its subject. From that one motion come mocap, the IMUs (`aura.body.virtual_imu`, with a mounting of each clip's own, bias
@@ -25,8 +25,19 @@ from aura.body.virtual_imu import GRAVITY, imperfect, virtual_imu
 from aura.data.sample import Sample
 from aura.data.video import encode_h264
 from shards.common import convert, exit_on_fault, how_of, parser
-from shards.synthetic_body import SENSORS, Pose, Subject, draw, make_subject, pose, wall_colour
-from shards.synthetic_motions import Motion, idle
+from shards.synthetic_body import (
+    SENSORS,
+    WIDE_SENSORS,
+    Pose,
+    Sensors,
+    Subject,
+    draw,
+    make_subject,
+    pose,
+    wall_colour,
+)
+from shards.synthetic_everyday_words import EVERYDAY
+from shards.synthetic_motions import Motion, idle, pauses
 from shards.synthetic_words import ACTIVITIES, Activity
 
 DATASET = "synthetic"
@@ -47,13 +58,25 @@ Subjects differ in size, tempo, size of movement, habits and handedness; each is
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the shards, with the seed."""
+    """What decides the shards, with the seed.
+
+    wide    all activities and sensors, in clips in which a movement may begin late, end early or pause
+    """
 
     seed: int = 0
     seconds: float = 5.0
     video: bool = True
     orientation: bool = False
     video_pixels: int = 96
+    wide: bool = False
+
+    @property
+    def sensors(self) -> Sensors:
+        return WIDE_SENSORS if self.wide else SENSORS
+
+    @property
+    def activities(self) -> dict[str, Activity]:
+        return ACTIVITIES | EVERYDAY if self.wide else ACTIVITIES
 
 
 @dataclass(frozen=True)
@@ -78,7 +101,7 @@ def plan(train: int, val: int, test: int, repetitions: int) -> list[Recording]:
 def samples_of(recording: Recording, settings: Settings) -> Iterator[tuple[str, Sample]]:
     """One sample for each activity."""
     person = make_subject(f"s{recording.subject:03d}", np.random.default_rng([settings.seed, recording.subject]))
-    for name, activity in ACTIVITIES.items():
+    for name, activity in settings.activities.items():
         # By the activity's name, so that a new activity changes no clip of the others.
         key = [settings.seed, recording.subject, recording.repetition, zlib.crc32(name.encode())]
         yield (
@@ -102,17 +125,20 @@ def clip(
     )
     idle(motion)
     motion.add(**subject.habit)
+    standing = dict(motion.curves)
     activity.move(motion)
+    if settings.wide and not activity.once:
+        pauses(motion, standing)
     body = pose(subject, motion, side, heading_deg=rng.uniform(0, 360))
     start, length = round(margin * SIMULATED_HZ), round(settings.seconds * SIMULATED_HZ)
 
-    imu, orientation = measure(body, rng)
+    imu, orientation = measure(body, rng, settings.sensors)
     cut = slice(round(margin * IMU_HZ), round((margin + settings.seconds) * IMU_HZ))
     streams: dict[str, dict] = {}
     arrays: dict[str, np.ndarray | bytes] = {"imu": imu[:, cut]}
     sensors = [
         {"placement": p, "channels": ["acc", "gyro"], "virtual": True, "range": [ACC_RANGE, GYRO_RANGE]}
-        for p in SENSORS
+        for p in settings.sensors
     ]
     streams["imu"] = {"rate_hz": IMU_HZ, "start_s": 0.0, "length": imu[:, cut].shape[1], "sensors": sensors}
     if settings.orientation:
@@ -156,12 +182,12 @@ def clip(
     )
 
 
-def measure(body: Pose, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def measure(body: Pose, rng: np.random.Generator, worn: Sensors) -> tuple[np.ndarray, np.ndarray]:
     """IMU (S, T, 6) and orientation (S, T, 4), float32 at `IMU_HZ`, of all sensors, mounted at random.
 
     A sensor is turned about its limb by any angle (a strap is put on somehow) and tilted by some 20 degrees.
     """
-    place, segments, axes, lever = body.sensors()
+    place, segments, axes, lever = body.sensors(worn)
     count = len(axes)
     strap = kin.from_axis_angle([1, 0, 0], rng.uniform(-np.pi, np.pi, count))
     tilt = kin.from_rotation_vector(np.radians(20) * rng.standard_normal((count, 3)))
@@ -234,13 +260,21 @@ def main() -> None:
     p.add_argument("--seconds", type=float, default=5.0, help="of each clip, at most 60")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--video", action=argparse.BooleanOptionalAction, default=True, help="drawn video")
+    p.add_argument(
+        "--wide",
+        action="store_true",
+        help=f"{len(ACTIVITIES | EVERYDAY)} activities instead of {len(ACTIVITIES)}, {len(WIDE_SENSORS)} sensors instead of"
+        f" {len(SENSORS)}, and movements that pause",
+    )
     p.add_argument("--orientation", action="store_true", help="orientation of the sensors beside imu")
     args = p.parse_args()
     if not 2 <= args.seconds <= 60:
         p.error(f"--seconds {args.seconds:g}: a clip lasts 2 to 60 seconds")
     if args.source is not None:
         p.error("--source: the synthetic human has no source; leave it out")
-    settings = Settings(seed=args.seed, seconds=args.seconds, video=args.video, orientation=args.orientation)
+    settings = Settings(
+        seed=args.seed, seconds=args.seconds, video=args.video, orientation=args.orientation, wide=args.wide
+    )
     recordings = plan(args.subjects, args.val_subjects, args.test_subjects, args.clips_per_activity)
     with exit_on_fault(p):
         convert(

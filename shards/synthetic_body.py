@@ -65,7 +65,8 @@ _LIMB = kin.from_matrix(np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]], float).T)
 _UPRIGHT = kin.from_matrix(np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]], float).T)
 
 # Placement -> (segment, its place in the segment's frame as shares of the height).
-SENSORS: dict[str, tuple[str, tuple[float, float, float]]] = {
+Sensors = dict[str, tuple[str, tuple[float, float, float]]]
+SENSORS: Sensors = {
     "head": ("skull", (0.06, 0.02, 0.11)),
     "chest": ("spine", (0.06, 0, 0.15)),
     "pelvis": ("pelvis", (-0.06, 0, 0.02)),
@@ -75,6 +76,22 @@ SENSORS: dict[str, tuple[str, tuple[float, float, float]]] = {
     "right thigh": ("right_hip", (0.045, 0, -0.11)),
     "left ankle": ("left_knee", (0, 0.025, -0.225)),
     "right ankle": ("right_knee", (0, -0.025, -0.225)),
+}
+# More places where devices are worn.
+WIDE_SENSORS = SENSORS | {
+    "lower back": ("pelvis", (-0.065, 0, 0.06)),
+    "left hip": ("left_hip", (0.01, 0.05, 0.03)),
+    "right hip": ("right_hip", (0.01, -0.05, 0.03)),
+    "left hip pocket": ("left_hip", (0.05, 0.02, -0.05)),
+    "right hip pocket": ("right_hip", (0.05, -0.02, -0.05)),
+    "left upper arm": ("left_shoulder", (0, 0.03, -0.09)),
+    "right upper arm": ("right_shoulder", (0, -0.03, -0.09)),
+    "left forearm": ("left_elbow", (0, 0.022, -0.06)),
+    "right forearm": ("right_elbow", (0, -0.022, -0.06)),
+    "left shank": ("left_knee", (0.035, 0, -0.11)),
+    "right shank": ("right_knee", (0.035, 0, -0.11)),
+    "left foot": ("left_ankle", (0.07, 0, -0.01)),
+    "right foot": ("right_ankle", (0.07, 0, -0.01)),
 }
 
 
@@ -152,11 +169,11 @@ class Pose:
     def coco17(self) -> np.ndarray:
         return self.positions[:, _COCO]
 
-    def sensors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Of the segments that bear `SENSORS`: place (T, S, 3), orientation (T, S, 4), axes (S, 4), lever (S, 3)."""
-        index = [_AT[segment] for segment, _ in SENSORS.values()]
-        lever = self.height * np.array([place for _, place in SENSORS.values()])
-        axes = np.stack([_LIMB if " " in placement else _UPRIGHT for placement in SENSORS])
+    def sensors(self, worn: Sensors = SENSORS) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Of the segments that bear sensors: place (T, S, 3), orientation (T, S, 4), axes (S, 4), lever (S, 3)."""
+        index = [_AT[segment] for segment, _ in worn.values()]
+        lever = self.height * np.array([place for _, place in worn.values()])
+        axes = np.stack([_LIMB if " " in placement else _UPRIGHT for placement in worn])
         return self.positions[:, index], self.orientations[:, index], axes, lever
 
 

@@ -106,6 +106,22 @@ def idle(m: Motion) -> None:
     m.add(yaw=m.wander(2))
 
 
+def pauses(m: Motion, standing: dict[str, np.ndarray]) -> None:
+    """Lets half of the movements begin late, end early or rest for a while: there the body stands as in `standing`."""
+    if m.rng.random() < 0.5:
+        return
+    end = float(m.t[-1])
+    begin, stop = m.draw(-0.2, 0.3) * end, m.draw(0.65, 1.2) * end
+    moving = ramp(m.t, begin, 0.5) * (1 - ramp(m.t, stop, 0.5))
+    if m.rng.random() < 0.4:
+        rest = m.draw(0.3, 0.6) * end
+        moving = moving * (1 - ramp(m.t, rest, 0.4) * (1 - ramp(m.t, rest + m.draw(0.5, 1.0), 0.4)))
+    still = np.zeros_like(m.t)
+    for name in sorted({*m.curves, *standing}):
+        before = standing.get(name, still)
+        m.curves[name] = before + moving * (m.curves.get(name, still) - before)
+
+
 def arms(m: Motion, sides: str = "d") -> None:
     """Takes the idle arms of these sides away, so that an activity can place them."""
     for side in sides:

@@ -15,6 +15,7 @@ class Activity:
     move: Callable[[motions.Motion], None]
     label: str
     says: tuple[str, ...]
+    once: bool = False  # a posture, or a change from one to another: it has no pauses
 
     @property
     def sided(self) -> bool:
@@ -55,12 +56,12 @@ ACTIVITIES: dict[str, Activity] = {
         Activity(motions.saw, "sawing", ("saws with the {side} arm", "cuts wood with a saw in the {side} hand", "pushes and pulls a saw with the {side} hand")),
         Activity(motions.drink, "drinking", ("drinks from a cup in the {side} hand", "lifts a glass to the mouth with the {side} hand", "takes a sip, cup in the {side} hand")),
         Activity(motions.arm_circles, "circling the arms", ("makes circles with both arms", "rotates the outstretched arms", "turns both arms in big circles")),
-        Activity(motions.sit_down, "sitting down", ("sits down", "lowers onto a chair", "takes a seat")),
-        Activity(motions.stand_up, "standing up", ("stands up from a chair", "rises from a seat", "gets up from sitting")),
+        Activity(motions.sit_down, "sitting down", ("sits down", "lowers onto a chair", "takes a seat"), once=True),
+        Activity(motions.stand_up, "standing up", ("stands up from a chair", "rises from a seat", "gets up from sitting"), once=True),
         Activity(motions.pick_up, "picking something up", ("picks something up with the {side} hand", "crouches and takes an object off the floor with the {side} hand", "lifts a thing from the ground with the {side} hand")),
         Activity(motions.bow, "bowing", ("bows", "bends forward at the hips and straightens", "leans down in greeting")),
-        Activity(motions.turn_around, "turning around", ("turns around on the spot", "turns to face the other way", "makes an about-turn")),
-        Activity(motions.stand, "standing still", ("stands still", "stays in place without moving", "waits, standing")),
+        Activity(motions.turn_around, "turning around", ("turns around on the spot", "turns to face the other way", "makes an about-turn"), once=True),
+        Activity(motions.stand, "standing still", ("stands still", "stays in place without moving", "waits, standing"), once=True),
     )
 }
 # fmt: on

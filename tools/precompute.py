@@ -261,7 +261,10 @@ def write_run(
 def encode_run(
     encoder: Encoder, split: Split, added: dict[int, Added], batch: int, pool: Executor, workers: int
 ) -> None:
-    """Adds a stream's rows to the samples of a run. Batches are of the run alone, so that a stop changes no batch."""
+    """Adds a stream's rows to the samples of a run. Batches are of the run alone, so that a stop changes no batch.
+
+    A text that samples share is encoded once.
+    """
 
     def load(i: int) -> tuple[Rows, dict] | BadSample | None:
         try:
@@ -272,6 +275,9 @@ def encode_run(
     array = f"{encoder.stream}.emb"
     waiting: Rows = []
     owners: list[int] = []
+    which: list[int] = []  # row of `done` that each row of the owners is
+    known: dict[bytes, int] = {}
+    begun = 0
     done: list[np.ndarray] = []
     todo = [i for i, found in added.items() if not found.fault]
     for i, loaded in zip(todo, ahead(pool, load, todo, workers)):
@@ -280,8 +286,13 @@ def encode_run(
         elif loaded is not None:
             rows, entry = loaded
             added[i].entries[array] = entry | {"tower": encoder.tower}
-            waiting += rows
             owners += [i] * len(rows)
+            for row in rows:
+                words = row[0].numpy().tobytes() if encoder.stream == "text" else None
+                if words is None or words not in known:
+                    waiting.append(row)
+                    begun += 1
+                which.append(begun - 1 if words is None else known.setdefault(words, begun - 1))
             while len(waiting) >= batch:
                 done.append(encode(encoder, waiting[:batch]))
                 waiting = waiting[batch:]
@@ -289,7 +300,7 @@ def encode_run(
         done.append(encode(encoder, waiting))
     if not done:
         return
-    found, owner = np.concatenate(done), np.array(owners)
+    found, owner = np.concatenate(done)[which], np.array(owners)
     for i in dict.fromkeys(owners):
         added[i].arrays[array] = found[owner == i]
         if not np.isfinite(added[i].arrays[array]).all():
