@@ -53,22 +53,35 @@ class Request:
 
 
 def make_reader(request: Request, placement: str | None = None) -> EvalReader:
-    """All windows of the shards; `placement`: of the sensors there alone."""
+    """All windows of the shards; `placement`: of the sensors there alone.
+
+    Where training drew some sensors of each window at random, all are read. Texts that are not stored are encoded.
+    """
     loaded = request.loaded
     config = loaded.recipe.data.model_copy(update={"eval": request.sources, "workers": request.workers})
-    inputs = dict(loaded.recipe.inputs)
-    if placement is not None:
-        for name, settings in inputs.items():
-            if isinstance(settings, ImuInput):
-                inputs[name] = ImuInput.model_validate(
-                    settings.model_dump(exclude={"sensors", "placements"}) | {"placements": (placement,)}
-                )
+    splits, inputs = request.splits(), dict(loaded.recipe.inputs)
+    for name, settings in inputs.items():
+        if not isinstance(settings, ImuInput):
+            continue
+        if placement is not None:
+            changed = {"placements": (placement,), "sensors": 1}
+        elif settings.placements or not cast(Tower, loaded.model.towers[name]).any_sensors:
+            continue
+        else:
+            worn = {p for split in splits for p in split.totals["streams"].get(name, {}).get("placements", {})}
+            changed = {"sensors": max(len(worn), 1)}
+        inputs[name] = ImuInput.model_validate(settings.model_dump() | changed)
+    stored = {
+        name: tower
+        for name, tower in loaded.precomputed.items()
+        if inputs[name].kind != "text" or all(f"{name}.emb" in split.totals["streams"] for split in splits)
+    }
     return EvalReader(
         config,
         inputs,
         batch=loaded.recipe.eval.batch,
         tokenize=loaded.tokenize,
-        precomputed=loaded.precomputed,
+        precomputed=stored,
         limit=request.pool,
         some=True,
     )

@@ -12,6 +12,7 @@ from aura.data.batch import Stream
 from aura.data.quaternions import multiply, rotate
 
 GRAVITY = 9.81  # m/s^2: the accelerometer's unit inside the towers
+TILT = 5.0  # cosines of usual tilts then spread as the other channels do
 MOVING_S = 0.5  # span of the gravity that moves with the limb
 World = Literal["none", "start", "mean"]
 
@@ -67,8 +68,8 @@ def gravity_motion(acc: Tensor, gyro: Tensor, valid: Tensor, rate_hz: float) -> 
 
     acc (m/s^2), gyro (rad/s) (B, S, T, 3), zero where unknown; valid (B, S, T). Gravity is taken for the mean specific
     force of the window, and, moving with the limb, for that of half a second. Channels: specific force along the
-    window's gravity, across it; along the moving gravity, across it (all in g); cosine of the moving gravity with the
-    window's, with its own at the start and at the end of the window; strength of the movement (rms of the force beyond
+    window's gravity beyond 1 g, across it; along the moving gravity beyond 1 g, across it (all in g); cosine less 1, times
+    5, of the moving gravity with the window's, with its own at the start and at the end of the window; strength of the movement (rms of the force beyond
     the moving gravity over half a second, g); angular velocity about the moving gravity, across it (rad/s).
     """
     weight = valid[..., None].to(acc.dtype)
@@ -84,8 +85,9 @@ def gravity_motion(acc: Tensor, gyro: Tensor, valid: Tensor, rate_hz: float) -> 
     first, last = (tilt.take_along_dim(i[..., None, None], -2) for i in (begin, end))
     parts = []
     for vector, axis in ((acc, up), (acc, tilt)):
-        parts += along_across(vector, axis)
-    parts += [(tilt * axis).sum(-1, keepdim=True) for axis in (up, first, last)]
+        along, across = along_across(vector, axis)
+        parts += [along - 1, across]
+    parts += [TILT * ((tilt * axis).sum(-1, keepdim=True) - 1) for axis in (up, first, last)]
     parts += [strength, *along_across(gyro, tilt)]
     return torch.where(valid[..., None], torch.cat(parts, dim=-1), 0.0)
 

@@ -26,6 +26,7 @@ class ImuTransformerConfig(TransformerSettings):
 
     kind: Literal["imu_transformer"] = "imu_transformer"
     stem: int = Field(default=48, gt=0, description="channels after the first convolution")
+    stem_norm: bool = Field(default=False, description="layer norms in the stem")
     world: World = Field(
         default="mean", description="channels in a frame with z up: gravity from the start or mean; none: without"
     )
@@ -40,6 +41,8 @@ class ImuTransformerConfig(TransformerSettings):
 class ImuTransformer(TransformerTower):
     """One encoder shared by all sensors; a row's embedding pools the tokens of all its sensors and times."""
 
+    any_sensors = True
+
     def __init__(self, config: ImuTransformerConfig, input: ImuInput, seconds: float) -> None:
         super().__init__()
         assert len(PLACEMENTS) <= PLACEMENT_ROWS
@@ -47,7 +50,7 @@ class ImuTransformer(TransformerTower):
         self.token_s = config.token_s
         self.stride, tokens = token_stride(config.token_s, input.rate_hz, seconds)
         channels = imu_channels(config.world, config.norms, config.gravity)
-        self.stem = Stem(channels, config.width, self.stride, config.stem, config.border)
+        self.stem = Stem(channels, config.width, self.stride, config.stem, config.border, config.stem_norm)
         self.placement = nn.Embedding(PLACEMENT_ROWS, config.width) if config.placements else None
         if self.placement is not None:
             nn.init.normal_(self.placement.weight, std=0.02)

@@ -57,13 +57,23 @@ def token_mask(valid: Tensor, stride: int) -> Tensor:
     return pad_items(valid, stride).unflatten(-1, (-1, stride)).any(-1)
 
 
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of (n, C, T), at each time by itself."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.transpose(1, 2)).transpose(1, 2)
+
+
 class Stem(nn.Module):
     """Items (n, C, T) to tokens (n, ceil(T / stride), W): three convolutions, two of them with the stride in shares.
 
     border   what stands beyond the window's ends. Zeros tell a token how near it is to one; `replicate` does not.
+    norm     a layer norm over the channels after the first two convolutions: learns in fewer steps
     """
 
-    def __init__(self, channels: int, width: int, stride: int, hidden: int, border: Border = "zeros") -> None:
+    def __init__(
+        self, channels: int, width: int, stride: int, hidden: int, border: Border = "zeros", norm: bool = False
+    ) -> None:
         super().__init__()
         first = max(d for d in range(1, math.isqrt(stride) + 1) if stride % d == 0)
         second = stride // first
@@ -73,9 +83,11 @@ class Stem(nn.Module):
         self.conv1 = nn.Conv1d(channels, hidden, first + 2 * pad1, stride=first, padding=pad1, padding_mode=border)
         self.conv2 = nn.Conv1d(hidden, width, second + 2 * pad2, stride=second, padding=pad2, padding_mode=border)
         self.conv3 = nn.Conv1d(width, width, 3, padding=1, padding_mode=border)
+        self.norm1, self.norm2 = (ChannelNorm(n) if norm else nn.Identity() for n in (hidden, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.gelu(self.conv2(F.gelu(self.conv1(pad_items(x, self.stride)))))
+        x = F.gelu(self.norm1(self.conv1(pad_items(x, self.stride))))
+        x = F.gelu(self.norm2(self.conv2(x)))
         return (x + self.conv3(x)).transpose(1, 2)
 
 

@@ -12,6 +12,9 @@ from aura.body.skeletons import SKELETONS, Skeleton
 from aura.data.augment import augment, augment_imu, augment_mocap, augment_pose2d, slow_part, stretch_bones
 from aura.data.batch import Batch, Stream
 from aura.data.config import ImuInput, MocapInput
+from aura.data.draws import draw_imu
+from aura.data.fields import Options
+from aura.data.motion import blank_imu
 from aura.data.quaternions import multiply, rotate
 
 CHAIN = Skeleton("chain", ("hand", "elbow", "shoulder", "foot"), (1, 2, -1, -1))
@@ -230,3 +233,35 @@ def test_batch_takes_its_skeletons_from_the_inputs():
     assert found.streams["mocap"] is mocap
     assert all(not s.draws for s in found.streams.values())
     assert np.isfinite(found.streams["imu"].values.numpy()).all()
+
+
+def test_small_range_and_missing_gyroscope_of_some_rows():
+    stream = imu_stream(rows=3)
+    stream = dataclasses.replace(stream, values=stream.values * 15)
+    draws = {"clip": torch.tensor([True, False, True]), "gyro": torch.tensor([False, True, True])}
+    found = augment_imu(with_draws(stream, **draws), 50.0)
+    acc = stream.values[..., :3]
+    torch.testing.assert_close(found.values[0, ..., :3], acc[0].clamp(-2 * 9.81, 2 * 9.81))
+    assert (acc[0].abs() > 2 * 9.81).any()
+    torch.testing.assert_close(found.values[1, ..., :3], acc[1])
+    torch.testing.assert_close(found.values[0, ..., 3:], stream.values[0, ..., 3:])
+    assert not found.values[1:, ..., 3:].any()
+    assert found.channel_mask.tolist() == [[[True] * 6] * 3] + [[[True] * 3 + [False] * 3] * 3] * 2
+
+
+def test_shares_of_hidden_placements_small_ranges_and_missing_gyroscopes():
+    config = ImuInput(
+        sensors=4,
+        augment={"hide_placement": 0.3, "clip_acc": 0.2, "drop_gyro": 0.6},  # type: ignore[arg-type]
+    )
+    told, clip, gyro = [], [], []
+    for seed in range(600):
+        out = blank_imu(1.0, Options("imu", config, 0.5, training=True))
+        out["placement"][:] = 13
+        draw_imu(out, config, np.random.default_rng(seed), 4)
+        told.append((out["placement"] == 13).mean())
+        clip.append(bool(out["draws.clip"]))
+        gyro.append(bool(out["draws.gyro"]))
+    assert np.mean(told) == pytest.approx(0.7, abs=0.04)
+    assert np.mean(clip) == pytest.approx(0.2, abs=0.05)
+    assert np.mean(gyro) == pytest.approx(0.6, abs=0.06)

@@ -5,7 +5,15 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from aura.towers.features import imu_channels, imu_features, integrate, rotate, up_frame, world_motion
+from aura.towers.features import (
+    gravity_motion,
+    imu_channels,
+    imu_features,
+    integrate,
+    rotate,
+    up_frame,
+    world_motion,
+)
 from tests.towers.streams import imu_stream
 
 UP = np.array([0, 0, 9.81])
@@ -105,3 +113,40 @@ def test_a_stretched_window_turns_by_its_own_clock():
     stream.step_s = None
     assert torch.allclose(slow, imu_features(stream, 50.0, "start", False))
     assert not torch.allclose(slow, imu_features(stream, 100.0, "start", False), atol=0.1)
+
+
+def test_channels_along_gravity_do_not_depend_on_the_mounting():
+    acc, gyro, _, _ = turning_sensor()
+    known = torch.ones(1, 1, 200, dtype=torch.bool)
+    known[..., 150:] = False  # what follows is not read
+    mount = Rotation.from_rotvec([0.4, -1.2, 0.7])
+    found = gravity_motion(acc[None, None], gyro[None, None], known, 100.0)
+    turned = [torch.tensor(mount.apply(x))[None, None] for x in (acc, gyro)]
+    for values in turned:
+        values[..., 150:, :] = 50.0
+    again = gravity_motion(*(torch.where(known[..., None], v, 0.0) for v in turned), known, 100.0)
+    clean = gravity_motion(
+        *(torch.where(known[..., None], v, 0.0) for v in (acc[None, None], gyro[None, None])), known, 100.0
+    )
+    assert found.shape == (1, 1, 200, 10)
+    assert torch.allclose(again, clean, atol=1e-9)
+    assert not clean[..., 150:, :].any()
+
+
+def test_channels_along_gravity_in_closed_form():
+    """A sensor tilted by 30 degrees that is pushed up and down and turned about the vertical."""
+    t = np.arange(400) * 0.01
+    push = 3 * np.sin(2 * np.pi * 5 / 0.51 * t)  # whole cycles in half a second
+    tilted = Rotation.from_euler("y", 30, degrees=True)
+    acc = tilted.inv().apply(np.stack([0 * t, 0 * t, 9.81 + push], 1))
+    gyro = tilted.inv().apply(np.tile([0.0, 0, 1.5], (400, 1)))
+    known = torch.ones(1, 1, 400, dtype=torch.bool)
+    found = gravity_motion(torch.tensor(acc)[None, None], torch.tensor(gyro)[None, None], known, 100.0)[0, 0]
+    middle = slice(50, 350)
+    np.testing.assert_allclose(found[middle, 0], push[middle] / 9.81, atol=1e-3)
+    np.testing.assert_allclose(found[middle, [1, 3]], 0, atol=1e-3)
+    np.testing.assert_allclose(found[middle, 4:7], 0, atol=1e-5)  # it never tilts
+    np.testing.assert_allclose(found[middle, 7], 3 / 9.81 / np.sqrt(2), rtol=0.01)
+    np.testing.assert_allclose(found[middle, 8], 1.5, rtol=1e-6)
+    np.testing.assert_allclose(found[middle, 9], 0, atol=2e-4)
+    assert imu_channels("mean", True, True) == imu_channels("mean", True) + 10
