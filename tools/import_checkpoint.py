@@ -53,14 +53,13 @@ def import_checkpoint(release: Release, file: Path, recipe: Recipe, out: Path) -
             )
         towers[stream] = parts["tower"]
     found = tower_weights(release, weights, towers)
+    stored = {f"towers/{s}": {f"tower.{name}": t for name, t in tensors.items()} for s, tensors in found.items()}
+    stored["shared"] = {"log_scale": log_scales(release, weights, recipe)}
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "recipe.yaml", to_yaml(recipe))
     record_unknown(out, f"what the weights were trained on ({release.trained_on})")
     write_json(out / "environment.json", {"imported": {"file": file.name, "sha256": sha256_of(file)}})
-    stored = {f"towers/{s}": {f"tower.{name}": t for name, t in tensors.items()} for s, tensors in found.items()}
-    return write_weights(
-        out / "checkpoints", recipe, stored | {"shared": {"log_scale": log_scales(release, weights, recipe)}}
-    )
+    return write_weights(out / "checkpoints", recipe, stored)
 
 
 def log_scales(release: Release, weights: Weights, recipe: Recipe) -> Tensor:
@@ -103,8 +102,10 @@ def main(arguments: list[str] | None = None) -> int:
     add("--streams", nargs="+", default=[], help="towers to import (default: all of the recipe)")
     add("--windows-of", type=Path, metavar="RUN", help="cut windows as that run or checkpoint does")
     options = parser.parse_intermixed_args(arguments)
+    streams = [word for word in options.streams if "=" not in word]
+    overrides = options.overrides + [word for word in options.streams if "=" in word]
     try:
-        recipe = outside_recipe(options.model, options.streams, options.windows_of, options.overrides)
+        recipe = outside_recipe(options.model, streams, options.windows_of, overrides)
         found = import_checkpoint(RELEASES[options.model], options.weights, recipe, options.out)
     except (ValueError, RunError, OSError, SafetensorError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -32,6 +32,7 @@ from aura.towers.video import Normalize
 ITEMS, ITEMS_OF_PATCH = 2000, 8
 PIXELS_OF_PATCH, FRAMES_OF_CLIP = 14, 2
 EPS = 1e-6  # of all layer norms but that of the IMU's patches
+STILL = 1e-3  # m/s^2 or rad/s: a channel that varies less is rounding, and is not blown up to a deviation of 1
 
 
 class ImagebindImuConfig(TowerSettings):
@@ -171,12 +172,12 @@ class ImagebindVideo(Imagebind):
 
 
 def standardized(values: Tensor, known: Tensor) -> Tensor:
-    """values (B, S, T, C) with mean 0 and deviation 1 of each channel over its known items (B, S, T); zeros elsewhere, and
-    for a channel that does not change."""
+    """values (B, S, T, C) with mean 0 and deviation 1 of each channel over its known items (B, S, T); zeros elsewhere. A channel
+    that hardly varies stays near 0."""
     weight = known[..., None].to(values.dtype)
     count = weight.sum(2, keepdim=True).clamp(min=1)
     centred = (values - (values * weight).sum(2, keepdim=True) / count) * weight
-    return centred / (centred.square().sum(2, keepdim=True) / count).sqrt().clamp(min=EPS)
+    return centred / (centred.square().sum(2, keepdim=True) / count).sqrt().clamp(min=STILL)
 
 
 def layout(stream: str, name: str, tensor: Tensor) -> Tensor:
