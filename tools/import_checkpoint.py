@@ -5,7 +5,7 @@ python tools/import_checkpoint.py imagebind imagebind_huge.pth --out runs/imageb
 python tools/import_checkpoint.py unimts UniMTS.pth --out runs/unimts_5s --windows-of runs/ours   for recipes/compare.py
 
 recipes/outside/NAME.yaml says which towers, where the weights are from and under which licence; key=value changes it, as in
-training (inputs.imu.placements='[right wrist]'). Only tensors are read from the file; one that is missing, left over or of
+training: inputs.imu='{rate_hz: 20, placements: [right wrist]}' for one sensor. Only tensors are read from the file; one that is missing, left over or of
 another shape is an error that names it. What these models were trained on is not known by people or recordings: the run says so,
 and every evaluation repeats it.
 """
@@ -102,6 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--streams", nargs="+", default=[], help="towers to import (default: all of the recipe)")
     add("--windows-of", type=Path, metavar="RUN", help="cut windows as that run or checkpoint does")
     options = parser.parse_intermixed_args(arguments)
+    # What follows --streams is read as its values, overrides too.
     streams = [word for word in options.streams if "=" not in word]
     overrides = options.overrides + [word for word in options.streams if "=" in word]
     try:
