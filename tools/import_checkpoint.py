@@ -5,9 +5,9 @@ python tools/import_checkpoint.py imagebind imagebind_huge.pth --out runs/imageb
 python tools/import_checkpoint.py unimts UniMTS.pth --out runs/unimts_5s --windows-of runs/ours   for recipes/compare.py
 
 recipes/outside/NAME.yaml says which towers, where the weights are from and under which licence; key=value changes it, as in
-training: inputs.imu='{rate_hz: 20, placements: [right wrist]}' for one sensor. Only tensors are read from the file; one that is missing, left over or of
-another shape is an error that names it. What these models were trained on is not known by people or recordings: the run says so,
-and every evaluation repeats it.
+training: inputs.imu='{rate_hz: 20, placements: [right wrist]}' for one sensor. Only tensors are read from the file; one that is
+missing, left over or of another shape is an error that names it. What these models were trained on is not known by people or
+recordings: the run says so, and every evaluation repeats it.
 """
 
 from __future__ import annotations
