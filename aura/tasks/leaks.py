@@ -126,12 +126,14 @@ def record(run: str | Path, splits: Sequence[Split], init: str | Path | None = N
         try:
             parts.append(training_contents(init))
         except LeakError:
-            nothing = {kind: np.empty(0, np.uint64) for kind in KINDS}
-            parts.append(Contents((), nothing, (f"what {init} was trained on",)))
-    whole = _merged(parts)
-    with atomic(Path(run) / FILE) as file:
-        about = json.dumps({"sources": whole.sources, "unknown": whole.unknown})
-        np.savez(file, about=np.array(about), **whole.hashes)  # pyright: ignore
+            parts.append(_unknown(f"what {init} was trained on"))
+    _write(run, _merged(parts))
+
+
+def record_unknown(run: str | Path, what: str) -> None:
+    """Writes to `training_data.npz` that a model was trained on something that cannot be compared: an evaluation of it, and
+    of runs that start from it, says so."""
+    _write(run, _unknown(what))
 
 
 def stored(run: str | Path) -> Contents | None:
@@ -227,6 +229,16 @@ def _overlap(kind: str, trained: np.ndarray, tables: list[_Table]) -> Overlap:
             examples.setdefault(f"{table.dataset} {names[i]}".strip())
     count, of = (len(np.unique(np.concatenate(x))) if x else 0 for x in (shared, everything))
     return Overlap(count, of, samples, tuple(examples))
+
+
+def _unknown(what: str) -> Contents:
+    return Contents((), {kind: np.empty(0, np.uint64) for kind in KINDS}, (what,))
+
+
+def _write(run: str | Path, known: Contents) -> None:
+    with atomic(Path(run) / FILE) as file:
+        about = json.dumps({"sources": known.sources, "unknown": known.unknown})
+        np.savez(file, about=np.array(about), **known.hashes)  # pyright: ignore
 
 
 def _merged(parts: Sequence[Contents]) -> Contents:

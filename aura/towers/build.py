@@ -12,6 +12,13 @@ from aura.towers.baselines.rnn import MocapRnn, MocapRnnConfig, Mw2, Mw2Config
 from aura.towers.baselines.senvt import Senvt, SenvtConfig
 from aura.towers.imu import ImuTransformer, ImuTransformerConfig
 from aura.towers.motion import MotionTransformer, MotionTransformerConfig
+from aura.towers.outside.imagebind import (
+    ImagebindImu,
+    ImagebindImuConfig,
+    ImagebindVideo,
+    ImagebindVideoConfig,
+)
+from aura.towers.outside.unimts import Unimts, UnimtsConfig
 from aura.towers.parts import PartTransformer, PartTransformerConfig
 from aura.towers.text import ClipText, ClipTextConfig, HfText, HfTextConfig
 from aura.towers.tower import Tower
@@ -29,7 +36,10 @@ TowerConfig = Annotated[
     | SenvtConfig
     | Mw2Config
     | MocapRnnConfig
-    | MobindConfig,
+    | MobindConfig
+    | UnimtsConfig
+    | ImagebindImuConfig
+    | ImagebindVideoConfig,
     Field(discriminator="kind"),
 ]
 
@@ -46,6 +56,9 @@ TOWERS: dict[type, tuple[Any, tuple[str, ...]]] = {
     Mw2Config: (Mw2, ("imu",)),
     MocapRnnConfig: (MocapRnn, ("mocap",)),
     MobindConfig: (Mobind, ("imu", "pose2d")),
+    UnimtsConfig: (Unimts, ("imu",)),
+    ImagebindImuConfig: (ImagebindImu, ("imu",)),
+    ImagebindVideoConfig: (ImagebindVideo, ("video",)),
 }
 
 

@@ -86,6 +86,19 @@ def save(
     return folder / name
 
 
+def write_weights(folder: Path, recipe: Recipe, weights: dict[str, dict[str, Tensor]]) -> Path:
+    """Writes `folder`/step_00000000 of weights that no run here has trained: evaluation and `init` read it, no run goes on
+    from it. weights: `shared` and `towers/<stream>` -> tensors, as `save` writes them. OSError, SafetensorError."""
+    temporary = folder / ".writing-weights"
+    _empty_folder(temporary)
+    for part, tensors in weights.items():
+        save_file(tensors, temporary / f"{part}.safetensors")
+    (temporary / "recipe.yaml").write_text(to_yaml(recipe))
+    name = "step_00000000"
+    _finish(folder, temporary, name, State(0, {}, {}), ranks=1)
+    return folder / name
+
+
 def unwrapped(model: Any) -> AuraModel:
     """The model inside DDP's or DeepSpeed's wrapper. (accelerate's own function imports DeepSpeed to ask.)"""
     return getattr(model, "module", model)
@@ -280,6 +293,8 @@ def load_training(path: Path, accelerator: Any, model: nn.Module, optimizer: Any
     value = read_state(path)
     if value is None:
         raise RunError(f"{path} is not a whole checkpoint")
+    if not (path / "optimizer.safetensors").exists():
+        raise RunError(f"{path} holds weights alone: set another run_dir, and init={path} to start with these towers")
     module = unwrapped(model)
     try:
         load_optimizer_state(module, optimizer, _read(path / "optimizer.safetensors"), value["step"])

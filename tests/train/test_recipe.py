@@ -10,7 +10,8 @@ from aura.train.recipe import RecipeError, differences, load_recipe, make_recipe
 from aura.train.schedule import lr_factor
 from tests.data.samples import write_set
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "recipes"
+RECIPES = sorted([*FOLDER.glob("*.yaml"), *(FOLDER / "outside").glob("*.yaml")])
 QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
 
 
