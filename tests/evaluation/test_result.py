@@ -65,6 +65,20 @@ def test_the_page_says_it_all_and_needs_nothing_else(tmp_path):
     assert "http" not in page
 
 
+def test_many_figures_are_rows(tmp_path):
+    result = Result()
+    keys = [f"Acc@{i}" for i in range(9)]
+    for name in ("tokens", "signals"):
+        chance = {"chance/Acc@0": 0.125} if name == "signals" else {}
+        intervals = {"Acc@0": Interval(0.5, 0.25, 0.75, 9)}
+        result.add(name, dict.fromkeys(keys, 0.5) | chance | {"n": 40.0}, intervals)
+    lines = [re.split("  +", line.strip()) for line in text(result).splitlines()]
+    assert lines[0] == ["tokens", "signals", "chance"]
+    assert lines[1] == ["counts", "n 40", "n 40"]
+    assert lines[2] == ["Acc@0", *["0.500 (0.250 to 0.750)"] * 2, "0.1250"]
+    assert [line[0] for line in lines[2:]] == keys
+
+
 def test_models_are_compared_window_by_window(tmp_path, capsys):
     first, second = np.arange(40) % 2 == 0, np.arange(40) % 4 < 3
     (tmp_path / "a").mkdir()
