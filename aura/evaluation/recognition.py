@@ -25,11 +25,11 @@ from aura.evaluation.windows import (
 )
 from aura.tasks.evaluate import Embedded, check_classes, embed_texts, keys_of, label_classes, people_of
 from aura.tasks.fewshot import fewshot as few_shots
-from aura.tasks.figures import calibration_figure, confusion_figure, curves_figure, map_figure
+from aura.tasks.figures import Shots, calibration_figure, confusion_figure, curves_figure, map_figure, shots_figure
 from aura.tasks.forest import forest as train_forest
 from aura.tasks.forest import window_statistics
 from aura.tasks.probe import check_labels, probe_answers
-from aura.tasks.scores import calibration, classification, label_codes, label_intervals, mean_intervals
+from aura.tasks.scores import Interval, calibration, classification, label_codes, label_intervals, mean_intervals
 from aura.tasks.tracks import Encoder, Span, extent, tracks
 from aura.tasks.transfer import transfer as train_head
 from aura.tasks.zeroshot import (
@@ -264,24 +264,30 @@ def probe(request: Request, train: Sequence[str], label: str) -> Result:
 
 def fewshot(request: Request, train: Sequence[str], label: str, ks: Sequence[int], draws: int, seed: int = 0) -> Result:
     """Classifiers on k windows of each class, `draws` times; see `aura.tasks.fewshot`. Intervals are over people."""
-    result = Result()
+    result, panels = Result(), {}
     for stream, learn, test in both_sides(request, train, label):
+        blind = classification(test.labels, test.labels, sorted(set(learn.labels))).baselines(most(learn))
+        curves: dict[str, list[tuple[int, Interval]]] = {"linear": [], "mean": []}
+        panels[stream] = Shots(curves, blind["chance/accuracy"], blind["majority/accuracy"])
         found = few_shots(
             learn.vectors.numpy(), learn.labels, test.vectors.numpy(), test.labels, tuple(ks), draws, seed
         )
         for k, figures in found.figures.items():
-            for kind in ("linear", "mean"):
+            for kind, points in curves.items():
                 own = {key.removeprefix(f"{kind}/"): v for key, v in figures.items() if key.startswith(f"{kind}/")}
-                blind = classification(test.labels, test.labels, sorted(set(learn.labels))).baselines(most(learn))
                 right = {"accuracy": found.right[k, kind]}
+                intervals = mean_intervals(right, test.subjects)
+                points.append((k, intervals["accuracy"]))
                 result.add(
                     f"{stream}, {k} a class, {kind}",
                     own | blind | {"n": figures["n"], "draws": figures["draws"]},
-                    mean_intervals(right, test.subjects),
+                    intervals,
                     Windows(test.keys, test.subjects, right),
                 )
             for name, there in found.short.get(k, {}).items():
                 result.notes.append(f"{stream}: class {name} has {there} training windows, fewer than k = {k}")
+    told = f"accuracy over windows of each class, mean of {draws} draws; bands: 95 % intervals over people"
+    result.parts += [page.heading("Over k"), page.picture(shots_figure(panels), told)]
     return result
 
 

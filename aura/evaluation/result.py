@@ -25,6 +25,9 @@ BLIND = {"chance": "chance", "majority": "always the most frequent", "zero": "al
 LABELS = {
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro-F1",
+    "accuracy_spread": "its spread over draws",
+    "balanced_accuracy_spread": "its spread",
+    "macro_f1_spread": "its spread",
     "ece": "ECE (calibration error)",
     "brier": "Brier score",
     "median_rank": "median rank",

@@ -46,8 +46,8 @@ def localization(scenes: Sequence[Scene]) -> Localization:
         kind: [scene.columns[i] for scene in scenes for i in choose(scene.similarity)]
         for kind, choose in (("argmax", _best), ("one_to_one", _one_to_one))
     }
-    columns = ([x for scene in scenes for x in getattr(scene, name)] for name in ("rows", "keys", "subjects"))
-    return Localization(tuple(scenes), *columns, found)
+    truth, keys, subjects = ([x for s in scenes for x in getattr(s, name)] for name in ("rows", "keys", "subjects"))
+    return Localization(tuple(scenes), truth, keys, subjects, found)
 
 
 @dataclass(frozen=True)
