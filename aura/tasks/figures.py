@@ -137,7 +137,7 @@ def _number(axes: Axes, place: np.ndarray, labels: Sequence[str], kinds: Sequenc
         own = place[[label == kind for label in labels]]
         middle = own[np.linalg.norm(own[:, None] - own, axis=-1).sum(1).argmin()]
         box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.7}
-        axes.text(*middle, str(i), fontsize=8, ha="center", va="center", bbox=box)
+        axes.text(float(middle[0]), float(middle[1]), str(i), fontsize=8, ha="center", va="center", bbox=box)
 
 
 def calibration_figure(found: Calibration) -> Figure:
