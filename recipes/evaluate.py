@@ -21,6 +21,9 @@ curve.
 
 from __future__ import annotations
 
+import aura.interrupt  # noqa: F401  # first: what follows takes long to import
+
+# isort: split
 import argparse
 import hashlib
 import sys
