@@ -33,6 +33,7 @@ def test_ctrl_c_while_modules_are_imported(words, module):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job would ignore it
     )
     assert process.stderr is not None
     for line in process.stderr:

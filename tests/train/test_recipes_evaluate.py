@@ -304,6 +304,27 @@ def test_two_recordings(script, run, shards, tmp_path, capsys):
     assert "UNDECIDED" in capsys.readouterr().out
 
 
+def test_the_search_by_words_of_the_docs(run, shards, tmp_path, monkeypatch, capsys):
+    """As it stands there, on this run: what it prints is what all products give."""
+    pytest.importorskip("faiss", reason="the search needs faiss: pip install -e '.[search]'")
+    for name, target in (("runs/quickstart", run), ("data/synthetic", shards)):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).symlink_to(target)
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "evaluation.md").read_text(), re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    printed = capsys.readouterr().out.splitlines()
+    windows, vectors = names["windows"], names["vectors"]
+    assert len(windows.numbers) == 108
+    scores = vectors @ windows.sides["pooled", "imu"].T
+    for i, words in enumerate(names["words"]):
+        best = scores[i].topk(3)
+        told = [line for line in printed if line.startswith(f"{words}: ")]
+        assert [line.rpartition(" ")[2] for line in told] == [f"{value:.2f}" for value in best.values.tolist()]
+        assert windows.recordings[best.indices[0]] in told[0]
+
+
 def test_a_checkpoint_is_found_by_its_own_folder_too(script, run, shards, tmp_path):
     words = ("--shards", shards, "--task", "zeroshot", "--pool", 8)
     by_run = evaluated(script, run, tmp_path, *words)
