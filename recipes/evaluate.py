@@ -62,11 +62,13 @@ def main(arguments: list[str] | None = None) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         shared, notes = [], []
         if options.shards:
+            missing = missing_streams(request)
             also = options.train if options.task in LEARNS else ()
             shared, notes = check_leaks(request, also, refuse=options.leaks == "refuse")
+            if missing:
+                notes = [f"the shards have no {', '.join(missing)}: not evaluated", *notes]
         result = TASKS[options.task](request, options)
-        missing = missing_streams(request) if options.shards else []
-        result.notes = [*(f"LEAK: {line}" for line in shared), *missing, *notes, *result.notes]
+        result.notes = [*(f"LEAK: {line}" for line in shared), *notes, *result.notes]
         result.facts["leaks"] = shared
         write(result, about(request, options), options.out)
     except (

@@ -12,7 +12,7 @@ from aura.data.order import even_subset
 from aura.data.reader import EvalReader
 from aura.evaluation.examples import examples_figure
 from aura.evaluation.result import Result, Windows
-from aura.evaluation.windows import EvaluationError, Request, embed, make_reader
+from aura.evaluation.windows import EvaluationError, Request, embed, make_reader, streams_there
 from aura.objectives.config import has_text, streams_of
 from aura.tasks.evaluate import Embedded, keys_of, pair_ranks, people_of, spaces_of
 from aura.tasks.localize import Scene, localization
@@ -110,6 +110,9 @@ def pair_of(request: Request, pair: str | None) -> tuple[str, str]:
             raise EvaluationError(
                 f"--pair {name}: recipe {recipe.name} has no stream {stream!r} in time; it has {', '.join(towers)}"
             )
+    there = streams_there(request)
+    if not {a, b} <= there:
+        raise EvaluationError(f"{a} and {b} are to be compared, and the shards have {', '.join(sorted(there))} alone")
     return a, b
 
 

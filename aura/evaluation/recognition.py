@@ -105,7 +105,8 @@ def zeroshot(
             tell(f"{stream} at the {placement} alone", stream, vectors, there, alone, folded=True)
     if not result.figures:
         raise EvaluationError(
-            f"no window has the label {classes.label!r} of the classes: give --prompts for a label of theirs"
+            f"no window has the label {classes.label!r} of the classes, but {label_names(windows)}: give --prompts for a label"
+            " of theirs"
         )
     add_map(result, windows, classes.label)
     result.parts += over_time(request, names, words)
@@ -166,7 +167,7 @@ def placements_of(request: Request, names: Sequence[str]) -> list[str]:
     for split in request.splits():
         for about in split.totals["streams"].values():
             there |= dict.fromkeys(about.get("placements", {}))
-    if list(names) == ["each"]:
+    if "each" in names:
         return sorted(there)
     unknown = sorted(set(names) - set(there))
     if unknown:
@@ -244,9 +245,12 @@ def both_sides(request: Request, train: Sequence[str], label: str) -> list[tuple
         if len(y):
             out.append((stream, x, y))
     if not out:
-        values = sorted({name for labels in test.labels for name in labels})
-        raise EvaluationError(f"no window has the label {label!r}; there are {', '.join(values) or 'none'}")
+        raise EvaluationError(f"no window has the label {label!r}; there are {label_names(test)}")
     return out
+
+
+def label_names(windows: Embedded) -> str:
+    return ", ".join(sorted({name for labels in windows.labels for name in labels})) or "none"
 
 
 def probe(request: Request, train: Sequence[str], label: str) -> Result:

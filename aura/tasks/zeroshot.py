@@ -18,6 +18,8 @@ from aura.data.config import Config
 from aura.data.faults import explain
 from aura.tasks.scores import classification
 
+SHOWN = 3  # faults of a file
+
 
 class Prompts(Config):
     """Classes in words. `label` names the samples' label whose values are the classes; each wording of a class is put into
@@ -62,7 +64,8 @@ def load_prompts(path: str | Path) -> Prompts:
     except FileNotFoundError:
         raise ValueError(f"no prompt file at {path}") from None
     except ValidationError as error:
-        faults = "; ".join(explain(fault, Prompts) for fault in error.errors())
+        found = [explain(fault, Prompts) for fault in error.errors()]
+        faults = "; ".join(found[:SHOWN]) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
         holds = "It holds label, templates and classes: {VALUE: [wording, ...]}"
         raise ValueError(f"prompt file {path}: {faults}. {holds}") from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
