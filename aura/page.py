@@ -22,7 +22,7 @@ caption{text-align:left;padding-bottom:.3rem;opacity:.75}
 td,th{padding:.2rem .8rem;text-align:left;vertical-align:top;border-bottom:1px solid #8884}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 figure{margin:1rem 0}figcaption{opacity:.75}
-img{max-width:min(100%,56rem);background:#fff}
+img{max-width:100%;background:#fff}
 pre{white-space:pre-wrap;overflow-wrap:anywhere}
 .warn{border-left:4px solid #d62728;padding:.2rem .8rem}
 """

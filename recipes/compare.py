@@ -9,6 +9,9 @@ not evaluate would make its figures incomparable: other windows than the first's
 
 from __future__ import annotations
 
+import aura.interrupt  # noqa: F401  # first: what follows takes long to import
+
+# isort: split
 import argparse
 import sys
 from pathlib import Path

@@ -12,14 +12,18 @@ python recipes/evaluate.py --checkpoint runs/aura_fine --task sync --out DIR \\
 
 --checkpoint is a run directory (its latest checkpoint) or a checkpoint; KEY is a sample's, or the name of a recording, whose
 samples are joined. Figures go to the screen, to results.json and to report.html in --out, each beside its n, its pool and
-chance; where windows or people are counted (all tasks but sync and localize) with intervals over people, and by window in
-windows.npz, for recipes/compare.py. What the model or --train was trained on and what it is evaluated on must not share people,
-recordings or bytes (--leaks). Two recordings (which are not compared with the training) give their offset (seconds to add to times of b to get times of a), its confidence, for long ones the drift of
-their clocks, and sync.png: the similarity of their moments and the curve.
+chance, with intervals over people; and by window (of sync by piece, of localize by sensor or wearer) to windows.npz, for
+recipes/compare.py. What the model or --train was trained on and what it is evaluated on must not share people, recordings or
+bytes (--leaks). Two recordings (which are not compared with the training) give their offset (seconds to add to times of b to
+get times of a), its confidence, for long ones the drift of their clocks, and sync.png: the similarity of their moments and the
+curve.
 """
 
 from __future__ import annotations
 
+import aura.interrupt  # noqa: F401  # first: what follows takes long to import
+
+# isort: split
 import argparse
 import hashlib
 import sys
@@ -59,11 +63,13 @@ def main(arguments: list[str] | None = None) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         shared, notes = [], []
         if options.shards:
+            missing = missing_streams(request)
             also = options.train if options.task in LEARNS else ()
             shared, notes = check_leaks(request, also, refuse=options.leaks == "refuse")
+            if missing:
+                notes = [f"the shards have no {', '.join(missing)}: not evaluated", *notes]
         result = TASKS[options.task](request, options)
-        missing = missing_streams(request) if options.shards else []
-        result.notes = [*(f"LEAK: {line}" for line in shared), *missing, *notes, *result.notes]
+        result.notes = [*(f"LEAK: {line}" for line in shared), *notes, *result.notes]
         result.facts["leaks"] = shared
         write(result, about(request, options), options.out)
     except (

@@ -13,6 +13,9 @@ tower trained whole (`tuning`: full; adapters stay adapters). recipes/evaluate.p
 
 from __future__ import annotations
 
+import aura.interrupt  # noqa: F401  # first: what follows takes long to import
+
+# isort: split
 import argparse
 import re
 import sys

@@ -11,6 +11,9 @@ from its last checkpoint. Exit codes: 0 finished, 75 stopped by a signal after s
 
 from __future__ import annotations
 
+import aura.interrupt  # noqa: F401  # first: what follows takes long to import
+
+# isort: split
 import argparse
 import fcntl
 import subprocess

@@ -14,6 +14,9 @@ A ratio is the peer's cost divided by ours: above 1, ours is cheaper.
 
 from __future__ import annotations
 
+import aura.interrupt  # noqa: F401  # first: what follows takes long to import
+
+# isort: split
 import argparse
 import gc
 import json

@@ -11,6 +11,9 @@ The picture has the sample's video, 2D poses, skeletons, signals and texts on on
 
 from __future__ import annotations
 
+import aura.interrupt  # noqa: F401  # first: what follows takes long to import
+
+# isort: split
 import argparse
 import io
 import json

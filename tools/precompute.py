@@ -14,6 +14,9 @@ any number of --workers and after any stop.
 
 from __future__ import annotations
 
+import aura.interrupt  # noqa: F401  # first: what follows takes long to import
+
+# isort: split
 import argparse
 import io
 import json

@@ -14,6 +14,9 @@ Test subjects are used once per recipe and seed; what chose the hyper-parameters
 
 from __future__ import annotations
 
+import aura.interrupt  # noqa: F401  # first: what follows takes long to import
+
+# isort: split
 import argparse
 import sys
 from collections.abc import Callable, Sequence

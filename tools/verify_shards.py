@@ -6,6 +6,9 @@ python tools/verify_shards.py FOLDER --repair OUT     writes a new folder of the
 
 from __future__ import annotations
 
+import aura.interrupt  # noqa: F401  # first: what follows takes long to import
+
+# isort: split
 import argparse
 import hashlib
 import json

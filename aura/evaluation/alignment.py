@@ -6,6 +6,7 @@ from pathlib import Path
 
 from aura import page
 from aura.data.config import kind_of
+from aura.data.files import atomic
 from aura.data.index import open_folder
 from aura.evaluation.matching import encoder_of
 from aura.evaluation.result import Result
@@ -21,7 +22,8 @@ def align_recordings(
     found = align(encoder_of(request), *sides, shift_s=shift_s, max_offset_s=max_offset_s, min_margin=min_margin)
     names = [f"{text.split(':')[-2]} {side.stream}" for text, side in zip((a, b), sides)]
     figure = picture(found, *names)
-    figure.savefig(out / "sync.png", dpi=110)
+    with atomic(out / "sync.png") as file:
+        figure.savefig(file, format="png", dpi=110)
     offset, drift = found.offset, found.drift
     facts = {"offset_s": offset.offset_s, "confidence": offset.confidence, "decided": offset.decided}
     if drift is not None:

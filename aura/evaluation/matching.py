@@ -8,16 +8,18 @@ from itertools import permutations
 import torch
 
 from aura import page
+from aura.data.order import even_subset
 from aura.data.reader import EvalReader
 from aura.evaluation.examples import examples_figure
 from aura.evaluation.result import Result, Windows
-from aura.evaluation.windows import EvaluationError, Request, embed, make_reader
+from aura.evaluation.windows import EvaluationError, Request, embed, make_reader, streams_there
 from aura.objectives.config import has_text, streams_of
 from aura.tasks.evaluate import Embedded, keys_of, pair_ranks, people_of, spaces_of
-from aura.tasks.localize import localization
+from aura.tasks.localize import Scene, localization
 from aura.tasks.pieces import Cutting, draw_pieces, sync_on
-from aura.tasks.placing import fine_of, part_results, people_scenes
+from aura.tasks.placing import body_scenes, fine_of, people_scenes
 from aura.tasks.scores import mean_intervals, median_intervals
+from aura.tasks.sync import sync_intervals, sync_values
 from aura.tasks.tracks import Encoder
 
 QUERIES, ANSWERS = 3, 3  # of the examples of a pair
@@ -108,6 +110,9 @@ def pair_of(request: Request, pair: str | None) -> tuple[str, str]:
             raise EvaluationError(
                 f"--pair {name}: recipe {recipe.name} has no stream {stream!r} in time; it has {', '.join(towers)}"
             )
+    there = streams_there(request)
+    if not {a, b} <= there:
+        raise EvaluationError(f"{a} and {b} are to be compared, and the shards have {', '.join(sorted(there))} alone")
     return a, b
 
 
@@ -117,13 +122,25 @@ def localize(request: Request, pair: str | None, people: int) -> Result:
     a, b = pair_of(request, pair)
     if {a, b} <= set(loaded.model.fine):
         fine = fine_of(loaded.recipe.objective, a, b)
-        for name, figures in part_results(make_reader(request), loaded.model, a, b, fine).items():
-            result.add(name, figures)
+        for term, scenes in body_scenes(make_reader(request), loaded.model, a, b, fine).items():
+            placed(result, f"part, {term}", scenes)
     scenes, kind = people_scenes(embed(request), a, b, loaded.recipe.objective, people)
     for space, found in scenes.items():
-        result.add(f"{kind}, {space}", localization(found))
+        placed(result, f"{kind}, {space}", found)
+    if not result.figures:
+        raise EvaluationError("; ".join(result.notes))
     result.facts["pair"] = f"{a}:{b}"
     return result
+
+
+def placed(result: Result, name: str, scenes: Sequence[Scene]) -> None:
+    """Adds what was answered for scenes, with intervals over the people whose sensors are placed; where no scene leaves a
+    question, a note."""
+    if not any(scene.asks for scene in scenes):
+        result.notes.append(f"{name}: no scene has two to choose from")
+        return
+    found = localization(scenes)
+    result.add(name, found.figures(), found.intervals(), Windows(found.keys, found.subjects, found.values()))
 
 
 def encoder_of(request: Request) -> Encoder:
@@ -143,8 +160,11 @@ def sync(request: Request, pair: str | None, cutting: Cutting) -> Result:
     if not pieces:
         reasons = "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "there are no samples"
         raise EvaluationError(f"no sample gives a piece ({reasons}): take a shorter --piece and --range")
-    pieces = pieces[: request.pool]
-    for name, figures in sync_on(encoder_of(request), pieces, a, b, cutting).items():
-        result.add(name, figures)
+    pieces = [pieces[i] for i in even_subset(len(pieces), request.pool)]
+    truth = [piece.offset_s for piece in pieces]
+    keys, people = [piece.key for piece in pieces], [piece.subject for piece in pieces]
+    for name, synced in sync_on(encoder_of(request), pieces, a, b, cutting).items():
+        values = Windows(keys, people, sync_values(synced.found, truth))
+        result.add(name, synced.figures, sync_intervals(synced.found, truth, people), values)
     result.facts |= {"pair": f"{a}:{b}", "cutting": vars(cutting), "left_out": left_out}
     return result

@@ -25,11 +25,11 @@ from aura.evaluation.windows import (
 )
 from aura.tasks.evaluate import Embedded, check_classes, embed_texts, keys_of, label_classes, people_of
 from aura.tasks.fewshot import fewshot as few_shots
-from aura.tasks.figures import calibration_figure, confusion_figure, curves_figure, map_figure
+from aura.tasks.figures import Shots, calibration_figure, confusion_figure, curves_figure, map_figure, shots_figure
 from aura.tasks.forest import forest as train_forest
 from aura.tasks.forest import window_statistics
 from aura.tasks.probe import check_labels, probe_answers
-from aura.tasks.scores import calibration, classification, label_codes, label_intervals, mean_intervals
+from aura.tasks.scores import Interval, calibration, classification, label_codes, label_intervals, mean_intervals
 from aura.tasks.tracks import Encoder, Span, extent, tracks
 from aura.tasks.transfer import transfer as train_head
 from aura.tasks.zeroshot import (
@@ -105,7 +105,8 @@ def zeroshot(
             tell(f"{stream} at the {placement} alone", stream, vectors, there, alone, folded=True)
     if not result.figures:
         raise EvaluationError(
-            f"no window has the label {classes.label!r} of the classes: give --prompts for a label of theirs"
+            f"no window has the label {classes.label!r} of the classes, but {label_names(windows)}: give --prompts for a label"
+            " of theirs"
         )
     add_map(result, windows, classes.label)
     result.parts += over_time(request, names, words)
@@ -166,7 +167,7 @@ def placements_of(request: Request, names: Sequence[str]) -> list[str]:
     for split in request.splits():
         for about in split.totals["streams"].values():
             there |= dict.fromkeys(about.get("placements", {}))
-    if list(names) == ["each"]:
+    if "each" in names:
         return sorted(there)
     unknown = sorted(set(names) - set(there))
     if unknown:
@@ -244,9 +245,12 @@ def both_sides(request: Request, train: Sequence[str], label: str) -> list[tuple
         if len(y):
             out.append((stream, x, y))
     if not out:
-        values = sorted({name for labels in test.labels for name in labels})
-        raise EvaluationError(f"no window has the label {label!r}; there are {', '.join(values) or 'none'}")
+        raise EvaluationError(f"no window has the label {label!r}; there are {label_names(test)}")
     return out
+
+
+def label_names(windows: Embedded) -> str:
+    return ", ".join(sorted({name for labels in windows.labels for name in labels})) or "none"
 
 
 def probe(request: Request, train: Sequence[str], label: str) -> Result:
@@ -264,24 +268,30 @@ def probe(request: Request, train: Sequence[str], label: str) -> Result:
 
 def fewshot(request: Request, train: Sequence[str], label: str, ks: Sequence[int], draws: int, seed: int = 0) -> Result:
     """Classifiers on k windows of each class, `draws` times; see `aura.tasks.fewshot`. Intervals are over people."""
-    result = Result()
+    result, panels = Result(), {}
     for stream, learn, test in both_sides(request, train, label):
+        blind = classification(test.labels, test.labels, sorted(set(learn.labels))).baselines(most(learn))
+        curves: dict[str, list[tuple[int, Interval]]] = {"linear": [], "mean": []}
+        panels[stream] = Shots(curves, blind["chance/accuracy"], blind["majority/accuracy"])
         found = few_shots(
             learn.vectors.numpy(), learn.labels, test.vectors.numpy(), test.labels, tuple(ks), draws, seed
         )
         for k, figures in found.figures.items():
-            for kind in ("linear", "mean"):
+            for kind, points in curves.items():
                 own = {key.removeprefix(f"{kind}/"): v for key, v in figures.items() if key.startswith(f"{kind}/")}
-                blind = classification(test.labels, test.labels, sorted(set(learn.labels))).baselines(most(learn))
                 right = {"accuracy": found.right[k, kind]}
+                intervals = mean_intervals(right, test.subjects)
+                points.append((k, intervals["accuracy"]))
                 result.add(
                     f"{stream}, {k} a class, {kind}",
                     own | blind | {"n": figures["n"], "draws": figures["draws"]},
-                    mean_intervals(right, test.subjects),
+                    intervals,
                     Windows(test.keys, test.subjects, right),
                 )
             for name, there in found.short.get(k, {}).items():
                 result.notes.append(f"{stream}: class {name} has {there} training windows, fewer than k = {k}")
+    told = f"accuracy over windows of each class, mean of {draws} draws; bands: 95 % intervals over people"
+    result.parts += [page.heading("Over k"), page.picture(shots_figure(panels), told)]
     return result
 
 

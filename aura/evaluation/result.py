@@ -15,6 +15,7 @@ from aura import page
 from aura.data.files import atomic
 from aura.tasks.scores import Interval
 
+MOST_COLUMNS = 8  # of figures that stand side by side
 COUNTS = ("n", "pool", "scenes", "draws", "train")
 # Of 95 % intervals over at most so many people: in how many of 100 cases they hold the truth (normal people, measured).
 COVERAGE = ((3, 75), (4, 86), (5, 91), (7, 93))
@@ -24,6 +25,9 @@ BLIND = {"chance": "chance", "majority": "always the most frequent", "zero": "al
 LABELS = {
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro-F1",
+    "accuracy_spread": "its spread over draws",
+    "balanced_accuracy_spread": "its spread",
+    "macro_f1_spread": "its spread",
     "ece": "ECE (calibration error)",
     "brier": "Brier score",
     "median_rank": "median rank",
@@ -196,7 +200,8 @@ def report(result: Result, about: Mapping[str, Any]) -> str:
 
 
 def tables(result: Result) -> list[list[list[str]]]:
-    """Results with the same figures stand in one table; what chance and others without looking give stands under each."""
+    """Results with the same figures stand in one table, as rows; what chance and others without looking give stands under
+    each. Many figures are rows themselves."""
     kinds: dict[tuple[str, ...], list[str]] = {}
     for name, figures in result.figures.items():
         own = tuple(key for key in figures if key not in COUNTS and key.split("/")[0] not in BLIND)
@@ -211,7 +216,7 @@ def tables(result: Result) -> list[list[list[str]]]:
                 under = [_blind(figures, blind, key) for key in keys]
                 if any(under) and not _repeated(result, names, name, blind, keys):
                     rows.append([f"  {BLIND[blind]}", "", *under])
-        out.append(rows)
+        out.append(rows if len(keys) <= MOST_COLUMNS else [list(column) for column in zip(*rows)])
     return out
 
 

@@ -88,11 +88,22 @@ def make_reader(request: Request, placement: str | None = None) -> EvalReader:
 
 
 def missing_streams(request: Request) -> list[str]:
-    """Streams of the model that no evaluated split has, in words."""
-    there = {stream for split in request.splits() for stream in split.totals["streams"]}
-    stored = request.loaded.precomputed
-    lacking = [name for name in request.loaded.recipe.inputs if name not in there and name not in stored]
-    return [f"the shards have no {', '.join(lacking)}: not evaluated"] if lacking else []
+    """Streams of the model that no evaluated split has. EvaluationError where there is none but text."""
+    there, inputs = streams_there(request), request.loaded.recipe.inputs
+    missing = [name for name in inputs if name not in there]
+    if not set(inputs) - {"text", *missing}:
+        raise EvaluationError(
+            f"the shards have none of the streams that recipe {request.loaded.recipe.name} reads"
+            f" ({', '.join(name for name in inputs if name != 'text')}); they have {', '.join(sorted(there))}"
+        )
+    return missing
+
+
+def streams_there(request: Request) -> set[str]:
+    """Streams of the evaluated shards, and those that the model finds stored elsewhere."""
+    return {stream for split in request.splits() for stream in split.totals["streams"]} | set(
+        request.loaded.precomputed
+    )
 
 
 def embed(request: Request, sensors: int | None = None, placement: str | None = None) -> Embedded:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aura.body.parts import PARTS
 from aura.objectives.fine import Tokens, on_parts
-from aura.tasks.scores import classification
+from aura.tasks.scores import Interval, classification, label_intervals, mean_intervals
 
 
 @dataclass(frozen=True)
@@ -20,35 +20,77 @@ class Scene:
     """What is placed at once: A sensors (or wearers) on C parts (or bodies).
 
     similarity   (A, C); rows: the right name of each row; columns: names, of which some may be equal (two sensors on a part)
+    keys         (A,) what tells rows apart in any model; subjects (A,) whose sensors they are, "" where unknown
     """
 
     similarity: np.ndarray
     rows: Sequence[str]
     columns: Sequence[str]
+    keys: Sequence[str] = ()
+    subjects: Sequence[str] = ()
+
+    @property
+    def asks(self) -> bool:
+        """One name alone leaves no question."""
+        return len(set(self.columns)) > 1
 
 
-def localization(scenes: Sequence[Scene]) -> dict[str, float]:
-    """Accuracy and macro-F1 over all rows of all scenes: of the best column of each row (`argmax/...`), and of the best
-    assignment of a column to each row alone (`one_to_one/...`, which is told how often each name occurs).
-
-    `chance/...` is what a random name among the scene's gives (of macro-F1 with the expected counts). `n` rows in `scenes`
-    scenes; those with one name alone leave no question, and are left out. ValueError where none is left.
-    """
-    scenes = [scene for scene in scenes if len(set(scene.columns)) > 1]
+def localization(scenes: Sequence[Scene]) -> Localization:
+    """What is answered for all rows of all scenes: the best column of each row (`argmax`), and the best assignment of a
+    column to each row alone (`one_to_one`, which is told how often each name occurs). Scenes that ask nothing are left
+    out. ValueError where none is left."""
+    scenes = [scene for scene in scenes if scene.asks]
     if not scenes:
         raise ValueError("localisation: no scene has two to choose from")
-    truth = [name for scene in scenes for name in scene.rows]
-    classes = sorted(set(truth))
-    out = {"n": float(len(truth)), "scenes": float(len(scenes))}
-    out["pool"] = float(np.mean([len(set(scene.columns)) for scene in scenes for _ in scene.rows]))
-    for kind, choose in (("argmax", _best), ("one_to_one", _one_to_one)):
-        found = [scene.columns[i] for scene in scenes for i in choose(scene.similarity)]
-        figures = classification(truth, found).figures()
-        out |= {f"{kind}/{key}": figures[key] for key in ("accuracy", "macro_f1")}
-    guesses = [(set(scene.columns), scene.rows) for scene in scenes]
-    out["chance/accuracy"] = sum(len(rows) / len(names) for names, rows in guesses) / len(truth)
-    out["chance/macro_f1"] = float(np.mean([_chance_f1(name, guesses) for name in classes]))
-    return out
+    found = {
+        kind: [scene.columns[i] for scene in scenes for i in choose(scene.similarity)]
+        for kind, choose in (("argmax", _best), ("one_to_one", _one_to_one))
+    }
+    truth, keys, subjects = ([x for s in scenes for x in getattr(s, name)] for name in ("rows", "keys", "subjects"))
+    return Localization(tuple(scenes), truth, keys, subjects, found)
+
+
+@dataclass(frozen=True)
+class Localization:
+    """Answers for n rows of all scenes: `found` by kind of answer; truth, keys and subjects as of `Scene`."""
+
+    scenes: tuple[Scene, ...]
+    truth: list[str]
+    keys: list[str]
+    subjects: list[str]
+    found: dict[str, list[str]]
+
+    def figures(self) -> dict[str, float]:
+        """`<kind>/accuracy` and `<kind>/macro_f1`, and `chance/...`, what a random name among the scene's gives (of macro-F1
+        with the expected counts). `n` rows in `scenes` scenes of `pool` names on average."""
+        out = {"n": float(len(self.truth)), "scenes": float(len(self.scenes))}
+        out["pool"] = float(np.mean([len(set(scene.columns)) for scene in self.scenes for _ in scene.rows]))
+        for kind, found in self.found.items():
+            figures = classification(self.truth, found).figures()
+            out |= {f"{kind}/{key}": figures[key] for key in ("accuracy", "macro_f1")}
+        guesses = [(set(scene.columns), scene.rows) for scene in self.scenes]
+        out["chance/accuracy"] = sum(len(rows) / len(names) for names, rows in guesses) / len(self.truth)
+        out["chance/macro_f1"] = float(np.mean([_chance_f1(name, guesses) for name in sorted(set(self.truth))]))
+        return out
+
+    def values(self) -> dict[str, np.ndarray]:
+        """What each row (n,) adds to the accuracies."""
+        truth = np.array(self.truth)
+        return {f"{kind}/accuracy": (np.array(found) == truth).astype(float) for kind, found in self.found.items()}
+
+    def intervals(self) -> dict[str, Interval]:
+        """Intervals of the figures over people: those whose sensors are placed are drawn, the scenes stay as they are. Where
+        the names are people themselves, macro-F1 is the mean of the F1 of those who are drawn."""
+        out = mean_intervals(self.values(), self.subjects)
+        for kind, found in self.found.items():
+            if self.truth == self.subjects:
+                classes = classification(self.truth, found).per_class()
+                people = sorted(set(self.truth))
+                f1 = mean_intervals({"macro_f1": np.array([classes[name]["f1"] for name in people])}, people)
+            else:
+                f1 = label_intervals(self.truth, found, self.subjects)
+            out[f"{kind}/macro_f1"] = f1["macro_f1"]
+        return out
 
 
 def _best(similarity: np.ndarray) -> list[int]:
@@ -87,30 +129,42 @@ def local_similarity(a: Tokens, b: Tokens) -> Tensor:
     return part_similarity(*whole)
 
 
-def part_scenes(similarity: Tensor, part: Tensor, there: Tensor) -> list[Scene]:
+def part_scenes(
+    similarity: Tensor, part: Tensor, there: Tensor, keys: Sequence[str], subjects: Sequence[str]
+) -> list[Scene]:
     """A scene for each window: its sensors on the parts that they are worn on, as far as the body shows these.
 
-    similarity (n, S, P), part (n, S) right part of each sensor (-1: unknown), there (n, S) bool
+    similarity (n, S, P), part (n, S) right part of each sensor (-1: unknown), there (n, S) bool; keys, subjects (n,)
     """
     scenes = []
-    for scores, parts, seen in zip(similarity.cpu().double().numpy(), part.tolist(), there.tolist()):
+    windows = zip(similarity.cpu().double().numpy(), part.tolist(), there.tolist(), keys, subjects)
+    for scores, parts, seen, key, subject in windows:
         worn = [s for s, p in enumerate(parts) if seen[s] and p >= 0 and np.isfinite(scores[s, p])]
         names = [PARTS[parts[s]] for s in worn]
         columns = [parts[s] for s in worn]
         # A part that is seen at other moments than the sensor is the last choice.
-        scenes.append(Scene(np.maximum(scores[worn][:, columns], -1e6), names, names))
+        placed = np.maximum(scores[worn][:, columns], -1e6)
+        scenes.append(Scene(placed, names, names, [f"{key}, sensor {s}" for s in worn], [subject] * len(worn)))
     return scenes
 
 
 def person_scenes(
-    similarity: Callable[[list[int]], Tensor], groups: Sequence[Sequence[int]], names: Sequence[str]
+    similarity: Callable[[list[int]], Tensor],
+    groups: Sequence[Sequence[int]],
+    names: Sequence[str],
+    keys: Sequence[str],
+    subjects: Sequence[str],
 ) -> list[Scene]:
     """A scene for each group of windows (indexes) of several people at one time: whose sensors are on which body.
 
-    similarity(g) gives (P, P) of the sensors of each window in g with the body of each; names (N,) of the people
+    similarity(g) gives (P, P) of the sensors of each window in g with the body of each; names (N,) of the people; keys,
+    subjects (N,) as of `Scene`
     """
-    people = [[names[i] for i in group] for group in groups]
-    return [Scene(similarity(list(g)).cpu().double().numpy(), who, who) for g, who in zip(groups, people)]
+    scenes = []
+    for group in groups:
+        who, *rest = ([column[i] for i in group] for column in (names, keys, subjects))
+        scenes.append(Scene(similarity(list(group)).cpu().double().numpy(), who, who, *rest))
+    return scenes
 
 
 def groups_of(groups: Sequence[str], start_s: Sequence[float], names: Sequence[str]) -> list[list[int]]:

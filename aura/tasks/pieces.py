@@ -41,15 +41,28 @@ class Cutting:
 
 @dataclass(frozen=True)
 class Piece:
-    """begin_a, begin_b: seconds of the sample. Its offset is begin_b - begin_a."""
+    """begin_a, begin_b: seconds of the sample. Its offset is begin_b - begin_a. draw: which piece of the sample it is."""
 
     record: Record
     begin_a: float
     begin_b: float
+    draw: int = 0
 
     @property
     def offset_s(self) -> float:
         return self.begin_b - self.begin_a
+
+    @property
+    def key(self) -> str:
+        """What tells pieces apart in any model."""
+        places = f"{self.begin_a:.3f}/{self.begin_b:.3f}"
+        return f"{self.record.head['dataset']}/{self.record.entry['key']}@{places}, piece {self.draw + 1}"
+
+    @property
+    def subject(self) -> str:
+        """Whose piece it is, "" where unknown."""
+        name = self.record.entry["subject"]
+        return f"{self.record.head['dataset']}/{name}" if name else ""
 
 
 def draw_pieces(split: Split, a: str, b: str, cutting: Cutting) -> tuple[list[Piece], Counter[str]]:
@@ -70,7 +83,7 @@ def draw_pieces(split: Split, a: str, b: str, cutting: Cutting) -> tuple[list[Pi
         for draw in range(cutting.draws):
             offset = _uniform(cutting.seed, record, draw, "offset", 2 * reach + 1) - reach
             first = _uniform(cutting.seed, record, draw, "start", room - abs(offset) + 1) + max(0, -offset)
-            pieces.append(Piece(record, begin + first * GRID_S, begin + (first + offset) * GRID_S))
+            pieces.append(Piece(record, begin + first * GRID_S, begin + (first + offset) * GRID_S, draw))
     return pieces, left_out
 
 
@@ -132,16 +145,24 @@ def spans(pieces: Sequence[Piece], stream: str, *, first: bool) -> list[Span]:
     return [Span(piece.record, stream, piece.begin_a if first else piece.begin_b) for piece in pieces]
 
 
-def sync_on(encoder: Encoder, pieces: Sequence[Piece], a: str, b: str, cutting: Cutting) -> dict[str, dict[str, float]]:
-    """Metrics of each method on the pieces; see `sync_metrics`. Also `pool`, the lags of the grid that were searched, and
+@dataclass(frozen=True)
+class Synced:
+    """What a method found of n pieces. figures: see `sync_metrics`; also `pool`, the lags of the grid that were searched, and
     `chance/...`, of a random offset within the range."""
+
+    found: list[Offset]
+    figures: dict[str, float]
+
+
+def sync_on(encoder: Encoder, pieces: Sequence[Piece], a: str, b: str, cutting: Cutting) -> dict[str, Synced]:
+    """The offsets of the pieces by each method."""
     truth = [piece.offset_s for piece in pieces]
     out = {}
     for name, method in sync_methods(encoder, a, b, cutting).items():
         found = [offset for i in range(0, len(pieces), ROWS) for offset in method(pieces[i : i + ROWS])]
         metrics = sync_metrics(found, truth, encoder.step_s(a, b))
         lags = 2 * int((cutting.range_s + BEYOND_S) / encoder.step_s(a, b) + 1e-6) + 1
-        out[name] = metrics | {"pool": float(lags)} | _chance(np.array(truth), cutting.range_s)
+        out[name] = Synced(found, metrics | {"pool": float(lags)} | _chance(np.array(truth), cutting.range_s))
     return out
 
 

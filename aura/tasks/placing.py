@@ -9,24 +9,21 @@ import torch
 from aura.data.batch import Batch
 from aura.model import AuraModel, tokens_of
 from aura.objectives.config import Fine, Objective
-from aura.tasks.evaluate import Embedded, comparison, people_of
+from aura.tasks.evaluate import Embedded, comparison, keys_of, people_of
 from aura.tasks.fine import terms_of
 from aura.tasks.localize import (
     Scene,
     drawn_groups,
     groups_of,
     local_similarity,
-    localization,
     part_scenes,
     part_similarity,
     person_scenes,
 )
 
 
-def part_results(
-    reader: Iterable[Batch], model: AuraModel, a: str, b: str, fine: Fine | None
-) -> dict[str, dict[str, float]]:
-    """`part, late` and `part, local`: on which part of the body of b each sensor of a is worn; by what the pair was
+def body_scenes(reader: Iterable[Batch], model: AuraModel, a: str, b: str, fine: Fine | None) -> dict[str, list[Scene]]:
+    """Scenes by `late` and by `local`: on which part of the body of b each sensor of a is worn; by what the pair was
     trained with. Windows of which under two sensors can be compared are left out."""
     scenes: dict[str, list[Scene]] = {}
     device = next(model.parameters()).device
@@ -38,8 +35,10 @@ def part_results(
         there = x.there & (output.present[a] & output.present[b] & (batch.weight.to(device) > 0))[:, None]
         for term in terms:
             found = part_similarity(x, y) if term == "late" else local_similarity(x, y)
-            scenes.setdefault(f"part, {term}", []).extend(part_scenes(found, x.part, there))
-    return {name: localization(found) for name, found in scenes.items()}
+            rows = range(len(found))
+            made = part_scenes(found, x.part, there, keys_of(batch, rows), people_of(batch, rows))
+            scenes.setdefault(term, []).extend(made)
+    return scenes
 
 
 def fine_of(objective: Objective, a: str, b: str) -> Fine | None:
@@ -58,7 +57,8 @@ def people_scenes(
     both = embedded.present[a] & embedded.present[b]
     rows = both.nonzero()[:, 0].tolist()
     recordings, scenes = embedded.recordings.tolist(), embedded.groups.tolist()
-    names = [person or recordings[i] for person, i in zip(people_of(embedded, rows), rows)]
+    people = people_of(embedded, rows)
+    names = [person or recordings[i] for person, i in zip(people, rows)]
     groups = groups_of([scenes[i] for i in rows], embedded.start_s[rows].tolist(), names)
     kind = "person" if groups else "person of drawn scenes"
     groups = groups or drawn_groups(names, size)
@@ -69,5 +69,6 @@ def people_scenes(
     spaces = ["pooled"] if {a, b} <= objective.compared else []
     for space in (*spaces, *(terms_of(fine) if fine is not None else ())):
         compare = comparison(embedded, a, b, space, both)
-        found[space] = person_scenes(lambda g, f=compare: f(torch.tensor(g), torch.tensor(g)), groups, names)
+        compared = lambda g, f=compare: f(torch.tensor(g), torch.tensor(g))  # noqa: E731
+        found[space] = person_scenes(compared, groups, names, keys_of(embedded, rows), people)
     return found, kind

@@ -11,7 +11,7 @@ recordings, and broadcast. MoBind (arXiv 2602.19004) votes over the diagonals of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from aura.objectives.fine import Tokens
+from aura.tasks.scores import Interval, mean_intervals, median_intervals
 
 BLOCK = 1 << 17  # numbers that are transformed at a time
 LIMITS_S = (0.05, 0.1, 0.2, 0.5, 0.75)
@@ -259,6 +260,25 @@ def sync_metrics(found: Sequence[Offset], truth_s: Sequence[float], grid_s: floa
     out |= {f"decided/{k}": v for k, v in _errors((answers - truth)[decided]).items()} if decided.any() else {}
     out |= {f"zero/{k}": v for k, v in _errors(truth).items()}
     return out | {f"grid/{k}": v for k, v in _errors(truth - grid_s * np.round(truth / grid_s)).items()}
+
+
+def sync_values(found: Sequence[Offset], truth_s: Sequence[float]) -> dict[str, np.ndarray]:
+    """What each recording (n,) adds to the figures of `sync_metrics` that are means: `MAE`, `Acc@limit`, `abstained`."""
+    error = np.abs(np.nan_to_num([offset.offset_s for offset in found]) - np.asarray(truth_s, np.float64))
+    hits = {f"Acc@{limit:g}": (error < limit - 1e-9).astype(float) for limit in LIMITS_S}
+    return {"MAE": error, **hits, "abstained": np.array([not offset.decided for offset in found], float)}
+
+
+def sync_intervals(found: Sequence[Offset], truth_s: Sequence[float], subjects: Sequence[str]) -> dict[str, Interval]:
+    """Intervals of the figures of `sync_metrics` over people (n,); those of the decided over the people who have some."""
+    values, people = sync_values(found, truth_s), np.asarray(subjects)
+    out = mean_intervals(values, subjects) | median_intervals({"median": values["MAE"]}, subjects)
+    decided = values.pop("abstained") == 0
+    if not decided.any():
+        return out
+    values, some = {f"decided/{key}": x[decided] for key, x in values.items()}, people[decided].tolist()
+    of_decided = mean_intervals(values, some) | median_intervals({"decided/median": values["decided/MAE"]}, some)
+    return out | {key: replace(i, note=i.note and f"of the decided, {i.note}") for key, i in of_decided.items()}
 
 
 def _errors(error: np.ndarray) -> dict[str, float]:

@@ -15,7 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from aura.data.config import Config
+from aura.data.faults import explain
 from aura.tasks.scores import classification
+
+SHOWN = 3  # faults of a file
 
 
 class Prompts(Config):
@@ -61,8 +64,10 @@ def load_prompts(path: str | Path) -> Prompts:
     except FileNotFoundError:
         raise ValueError(f"no prompt file at {path}") from None
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
-        raise ValueError(f"prompt file {path}: {faults}. It holds label, templates and classes: {{VALUE: [wording, ...]}}") from error  # fmt: skip
+        found = [explain(fault, Prompts) for fault in error.errors()]
+        faults = "; ".join(found[:SHOWN]) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+        holds = "It holds label, templates and classes: {VALUE: [wording, ...]}"
+        raise ValueError(f"prompt file {path}: {faults}. {holds}") from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ValueError(f"prompt file {path} cannot be read as YAML: {error}") from error
 

@@ -1,7 +1,11 @@
 """What an evaluation writes: JSON, a page, figures by window; and models beside each other."""
 
 import json
+import os
 import re
+import resource
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +67,20 @@ def test_the_page_says_it_all_and_needs_nothing_else(tmp_path):
     assert "chance" in page
     assert "n 40, pool 4" in page
     assert "http" not in page
+
+
+def test_many_figures_are_rows(tmp_path):
+    result = Result()
+    keys = [f"Acc@{i}" for i in range(9)]
+    for name in ("tokens", "signals"):
+        chance = {"chance/Acc@0": 0.125} if name == "signals" else {}
+        intervals = {"Acc@0": Interval(0.5, 0.25, 0.75, 9)}
+        result.add(name, dict.fromkeys(keys, 0.5) | chance | {"n": 40.0}, intervals)
+    lines = [re.split("  +", line.strip()) for line in text(result).splitlines()]
+    assert lines[0] == ["tokens", "signals", "chance"]
+    assert lines[1] == ["counts", "n 40", "n 40"]
+    assert lines[2] == ["Acc@0", *["0.500 (0.250 to 0.750)"] * 2, "0.1250"]
+    assert [line[0] for line in lines[2:]] == keys
 
 
 def test_models_are_compared_window_by_window(tmp_path, capsys):
@@ -139,3 +157,51 @@ def test_without_an_interval_the_page_says_why(tmp_path):
     write(result, ABOUT, tmp_path)
     assert "no interval: 1 subject" in (tmp_path / "report.html").read_text()
     assert json.loads((tmp_path / "results.json").read_text())["intervals"] == {"imu": {}}
+
+
+def killed_while_writing(result: Result, about: dict, out: Path, limit: int) -> None:
+    """A process that writes the result, and that the system kills where a file would grow over the limit (bytes)."""
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            write(result, about, out)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGXFSZ
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2])
+@pytest.mark.parametrize("before", [False, True])
+def test_a_process_killed_while_it_writes_leaves_whole_files(tmp_path, broken, before):
+    values = np.random.default_rng(0).random(4000)
+    keys, people = [f"set/take {i}@0.000" for i in range(4000)], [f"set/s{i % 9}" for i in range(4000)]
+    new = found(values, keys, people)
+    new.parts = ["<p>a long page</p>"] * 700
+    names = ("results.json", "report.html", "windows.npz")  # in this order
+    (tmp_path / "whole").mkdir()
+    write(new, ABOUT, tmp_path / "whole")
+    sizes = [(tmp_path / "whole" / name).stat().st_size for name in names]
+    assert sizes == sorted(sizes)
+    limit = (sizes[broken] + ([0, *sizes][broken])) // 2
+    out = tmp_path / "out"
+    out.mkdir()
+    old = found(np.ones(40))
+    if before:
+        write(old, ABOUT | {"step": 1}, out)
+    killed_while_writing(new, ABOUT, out, limit)
+    there = {name for name in names if (out / name).exists()}
+    assert there == ({"results.json", "report.html"} if before else set(names[:broken]))
+    for i, name in enumerate(names[:2]):
+        if name in there:
+            expected = tmp_path / "whole" if i < broken else tmp_path / "old"
+            if i >= broken:
+                expected.mkdir(exist_ok=True)
+                write(old, ABOUT | {"step": 1}, expected)
+            assert (out / name).read_bytes() == (expected / name).read_bytes()
+    write(new, ABOUT, out)  # what is left hinders nobody
+    assert sorted(path.name for path in out.iterdir()) == sorted(names)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from torch.nn import functional as F
 
 from aura.body.parts import PARTS
@@ -19,12 +20,13 @@ from aura.tasks.localize import (
     part_similarity,
     person_scenes,
 )
+from aura.tasks.scores import mean_intervals
 
 
 def test_the_best_column_and_the_best_assignment():
     """Two rows want column b; together only one may have it."""
     scores = np.array([[0.5, 0.9, 0.0], [0.1, 0.95, 0.0], [0.0, 0.1, 0.2]])
-    found = localization([Scene(scores, ["a", "b", "c"], ["a", "b", "c"])])
+    found = localization([Scene(scores, ["a", "b", "c"], ["a", "b", "c"])]).figures()
     assert found["argmax/accuracy"] == pytest.approx(2 / 3)
     # a: never found; b: one of two answers right; c: right.
     assert found["argmax/macro_f1"] == pytest.approx((0 + 2 / 3 + 1) / 3)
@@ -35,7 +37,7 @@ def test_the_best_column_and_the_best_assignment():
 
 def test_two_sensors_on_a_part_have_one_right_name():
     scores = np.array([[0.9, 0.9, 0.2], [0.8, 0.8, 0.7], [0.85, 0.85, 0.1]])
-    found = localization([Scene(scores, ["arm", "leg", "arm"], ["arm", "arm", "leg"])])
+    found = localization([Scene(scores, ["arm", "leg", "arm"], ["arm", "arm", "leg"])]).figures()
     assert found["argmax/accuracy"] == pytest.approx(2 / 3)
     assert found["one_to_one/accuracy"] == 1, "as often as the name occurs"
     assert found["chance/accuracy"] == 0.5, "of two names"
@@ -45,7 +47,7 @@ def test_chance_is_what_random_answers_give():
     random = np.random.default_rng(0)
     names = [list("abcd"), list("ab"), list("acd"), ["d"]]
     scenes = [Scene(random.random((len(n), len(n))), n, n) for _ in range(2000) for n in names]
-    found = localization(scenes)
+    found = localization(scenes).figures()
     assert found["scenes"] == 6000, "one alone leaves no question"
     for kind in ("argmax", "one_to_one"):
         assert found[f"{kind}/accuracy"] == pytest.approx(found["chance/accuracy"], abs=0.015)
@@ -78,13 +80,16 @@ def test_sensors_find_their_parts_by_the_moments_that_both_show():
     torch.testing.assert_close(similarity[2, 0], expected)
     assert similarity[0, 1].tolist() == [-math.inf] * 6
     assert float(similarity[1, 2, 3]) == -math.inf
-    scenes = part_scenes(similarity, a.part, a.there)
+    scenes = part_scenes(similarity, a.part, a.there, ["x@0", "x@1", "y@0"], ["s1", "s1", ""])
     assert [list(scene.rows) for scene in scenes] == [
         ["head", PARTS[3], "left arm"],
         ["head", "left arm", "left arm"],
         ["head", "left arm", PARTS[3], "left arm"],
     ]
-    assert localization(scenes)["argmax/accuracy"] == localization(scenes)["one_to_one/accuracy"] == 1
+    assert scenes[0].keys == ["x@0, sensor 0", "x@0, sensor 2", "x@0, sensor 3"]
+    assert [scene.subjects for scene in scenes] == [["s1"] * 3, ["s1"] * 3, [""] * 4]
+    found = localization(scenes).figures()
+    assert found["argmax/accuracy"] == found["one_to_one/accuracy"] == 1
     cosine = local_similarity(a, b)
     torch.testing.assert_close(cosine[2], whole[2] @ local[2].T)
 
@@ -92,9 +97,10 @@ def test_sensors_find_their_parts_by_the_moments_that_both_show():
 def test_people_of_a_scene():
     torch.manual_seed(0)
     matrix = torch.eye(4) + 0.1 * torch.rand(4, 4)
-    scenes = person_scenes(lambda g: matrix[g][:, g], [[0, 2], [1, 3]], ["x", "y", "z", "w"])
+    scenes = person_scenes(lambda g: matrix[g][:, g], [[0, 2], [1, 3]], list("xyzw"), list("abcd"), ["", *"yzw"])
     assert [list(s.rows) for s in scenes] == [["x", "z"], ["y", "w"]]
-    assert localization(scenes)["argmax/accuracy"] == 1
+    assert [(s.keys, s.subjects) for s in scenes] == [(["a", "c"], ["", "z"]), (["b", "d"], ["y", "w"])]
+    assert localization(scenes).figures()["argmax/accuracy"] == 1
 
 
 def test_groups_are_of_one_moment_and_of_different_people():
@@ -113,3 +119,43 @@ def test_drawn_scenes_hold_different_people_and_each_window_once():
     assert len({i for g in groups for i in g}) == 4 * len(groups)
     assert groups == drawn_groups(names, 4)
     assert drawn_groups(["a", "a", "b"], 3) == []
+
+
+def test_intervals_are_over_people_whose_sensors_are_placed():
+    """Of parts: each person is right at all times or never. Of people: the F1 of those who are drawn."""
+    right, wrong = np.eye(2), 1 - np.eye(2)
+    people = [f"s{i}" for i in range(8) for _ in range(10)]
+    names = ["arm", "leg"]
+    scenes = [
+        Scene(right if who < "s6" else wrong, names, names, [f"{i}, 0", f"{i}, 1"], [who, who])
+        for i, who in enumerate(people)
+    ]
+    found = localization(scenes)
+    expected = mean_intervals({"x": np.array([who < "s6" for who in people], float)}, people)["x"]
+    for kind in ("argmax", "one_to_one"):
+        interval = found.intervals()[f"{kind}/accuracy"]
+        assert (interval.value, interval.low, interval.high) == (0.75, expected.low, expected.high)
+        assert found.intervals()[f"{kind}/macro_f1"].value == found.figures()[f"{kind}/macro_f1"]
+    assert found.keys[:3] == ["0, 0", "0, 1", "1, 0"]
+    assert len(set(found.keys)) == 160
+    assert found.values()["argmax/accuracy"].mean() == 0.75
+
+    random = np.random.default_rng(0)
+    pairs = [random.permutation(8)[:2] for _ in range(60)]
+    who = [[f"set/s{i}" for i in pair] for pair in pairs]
+    scenes = [Scene(random.random((2, 2)) + 0.5 * np.eye(2), w, w, [f"{i}a", f"{i}b"], w) for i, w in enumerate(who)]
+    found = localization(scenes)
+    intervals = found.intervals()
+    for key in ("argmax/accuracy", "argmax/macro_f1", "one_to_one/accuracy", "one_to_one/macro_f1"):
+        assert intervals[key].value == pytest.approx(found.figures()[key])
+        assert intervals[key].low < intervals[key].value < intervals[key].high
+    people = sorted(set(found.truth))
+    f1 = f1_score(found.truth, found.found["argmax"], labels=people, average=None)
+    expected = mean_intervals({"x": np.array(f1)}, people)["x"]
+    assert intervals["argmax/macro_f1"].low == pytest.approx(expected.low)
+
+
+def test_sensors_of_the_unknown_have_no_interval():
+    scene = Scene(np.eye(2), ["take 1", "s1"], ["take 1", "s1"], ["a", "b"], ["", "s1"])
+    for interval in localization([scene]).intervals().values():
+        assert (interval.low, interval.note) == (None, "no interval: windows of unknown subjects")

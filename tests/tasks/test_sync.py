@@ -9,13 +9,16 @@ from torch.nn import functional as F
 
 from aura.objectives.fine import Tokens
 from aura.tasks.drift import find_drift
+from aura.tasks.scores import mean_intervals
 from aura.tasks.sync import (
     Curve,
     Offset,
     find_offset,
     interleaved,
     lag_curve,
+    sync_intervals,
     sync_metrics,
+    sync_values,
     together,
     token_curve,
     vote,
@@ -234,3 +237,35 @@ def test_metrics():
     assert out["zero/MAE"] == pytest.approx((0.14 + 0.2 + 0.3 + 1.0) / 4)
     assert out["grid/MAE"] == pytest.approx((0.06 + 0 + 0.1 + 0) / 4)
     assert out["grid/Acc@0.1"] == 0.75, "an error of the limit itself is none below it"
+
+
+def test_intervals_of_the_figures_are_over_people():
+    random = np.random.default_rng(0)
+    people = [f"s{i % 6}" for i in range(120)]
+    truth = random.uniform(-1, 1, 120)
+    error = random.normal(size=120) * [0.02 + 0.1 * (i % 6) for i in range(120)]  # some people are harder than others
+    found = [Offset(float(t + e), 1.0, i % 5 > 0) for i, (t, e) in enumerate(zip(truth, error))]
+    found[7] = Offset(float("nan"), 0.0, False)
+    figures, intervals = sync_metrics(found, truth.tolist()), sync_intervals(found, truth.tolist(), people)
+    own = {key for key in figures if key.split("/")[0] not in ("zero", "grid") and key != "n"}
+    assert set(intervals) == own
+    for key, interval in intervals.items():
+        assert interval.value == pytest.approx(figures[key])
+        assert interval.low <= interval.value <= interval.high
+        assert interval.units == 6
+    error[7] = -truth[7]
+    assert sync_values(found, truth.tolist())["MAE"] == pytest.approx(np.abs(error))
+    expected = mean_intervals({"x": np.abs(error)}, people)["x"]
+    assert (intervals["MAE"].low, intervals["MAE"].high) == pytest.approx((expected.low, expected.high))
+    # One piece each, of other people: the plain pieces' interval is narrower than that of six people.
+    alone = sync_intervals(found, truth.tolist(), [f"s{i}" for i in range(120)])["MAE"]
+    assert alone.high - alone.low < 0.7 * (expected.high - expected.low)
+
+
+def test_intervals_of_the_decided_are_over_those_who_have_some():
+    found = [Offset(0.1, 1.0, i < 4) for i in range(12)]
+    intervals = sync_intervals(found, [0.0] * 12, [f"s{i // 2}" for i in range(12)])
+    assert intervals["MAE"].units == 6
+    assert intervals["decided/MAE"].note == "of the decided, no interval: 2 subjects, fewer than 3"
+    none = [Offset(0.1, 0.0, False)] * 6
+    assert not any(key.startswith("decided") for key in sync_intervals(none, [0.0] * 6, list("abcdef")))

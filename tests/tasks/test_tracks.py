@@ -193,7 +193,7 @@ def test_offsets_of_pieces_by_all_methods(splits):
     cutting = Cutting(piece_s=4.0, range_s=1.0, draws=2)
     pieces, _ = draw_pieces(splits["test"], "imu", "imu", cutting)
     assert [span.begin_s for span in spans(pieces, "imu", first=True)] == [p.begin_a for p in pieces]
-    found = sync_on(encoder(), pieces, "imu", "imu", cutting)
+    found = {name: synced.figures for name, synced in sync_on(encoder(), pieces, "imu", "imu", cutting).items()}
     # Both sides are the same stream of the same model: the second is read at its own place.
     assert found["tokens, five phases"]["MAE"] < 0.01
     assert found["tokens, five phases"]["n"] == len(pieces)

@@ -123,8 +123,12 @@ def test_faults_are_named(tmp_path):
         ("classes: {a: x, b: y}", r"classes\.a: .*list"),
         ("classes: {a: [x], b: [y], a: [z]}", "'a' is there twice"),
         ("classes: {a: [x], yes: [y]}", "classes.*string"),
-        ("words: {a: [x]}", "words: Extra inputs"),
-        ("- a\n- b", "the file: .*holds label, templates and classes"),
+        (
+            "clases: {a: [x], b: [y]}",
+            r"clases: unknown key; did you mean 'classes'\? \(known: classes, label, templates\)",
+        ),
+        ("temlate: ['{}']\nclasses: {a: [x], b: [y]}", "temlate: unknown key; did you mean 'templates'"),
+        ("- a\n- b", r"p\.yaml: the file: should be a section, is \['a', 'b'\].*holds label, templates and classes"),
         ("a: [", "cannot be read as YAML"),
     ],
 )

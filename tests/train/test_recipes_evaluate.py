@@ -14,6 +14,8 @@ from accelerate.state import AcceleratorState, GradientState
 
 from aura.data.index import open_folder, open_split
 from aura.data.writer import ShardWriter
+from aura.evaluation.compare import compare
+from aura.evaluation.result import read_windows
 from aura.tasks.leaks import leaks, training_contents
 from aura.train.loop import pretrain
 from aura.train.recipe import make_recipe
@@ -225,6 +227,17 @@ def test_localize(script, run, shards, tmp_path):
     assert results["part, late"]["chance/accuracy"] == pytest.approx(1 / 3)
     assert {"part, local", "person of drawn scenes, pooled", "person of drawn scenes, late+local"} <= set(results)
     assert results["person of drawn scenes, late"]["pool"] == 2
+    assert set(found["intervals"]) == set(results)
+    for name, intervals in found["intervals"].items():
+        for key in ("argmax/accuracy", "one_to_one/macro_f1"):
+            low, high = intervals[key]
+            assert low <= results[name][key] <= high
+    stored = read_windows(tmp_path)
+    for name, windows in stored.items():
+        assert len(set(windows.keys)) == len(windows.keys) == results[name]["n"]
+        for key, values in windows.values.items():
+            assert values.mean() == pytest.approx(results[name][key])
+    assert any(row[8].startswith("+0.000") for row in compare([tmp_path, tmp_path])[1:])
 
 
 def test_sync_of_pieces(script, run, shards, tmp_path):
@@ -242,6 +255,34 @@ def test_sync_of_pieces(script, run, shards, tmp_path):
         assert values["n"] == 36
         assert values["MAE"] <= 0.7 + 0.6
     assert found["results"]["classical"]["MAE"] < found["results"]["classical"]["zero/MAE"]
+    assert "no interval: 1 subject, fewer than 3" in found["notes"]
+    stored = read_windows(tmp_path)
+    assert set(stored) == set(found["results"])
+    for name, windows in stored.items():
+        assert len(set(windows.keys)) == 36
+        for key, values in windows.values.items():
+            assert values.mean() == pytest.approx(found["results"][name][key])
+    few = evaluated(script, run, tmp_path, *words, "--pool", 4)
+    kept = read_windows(tmp_path)["classical"].keys
+    assert kept == [stored["classical"].keys[i] for i in (0, 9, 18, 27)], "spread evenly"
+    assert few["results"]["classical"]["n"] == 4
+
+
+def test_localize_where_sensors_leave_no_question(script, run, shards, tmp_path, capsys):
+    """One sensor a window: who wears it can be asked, on which part it is cannot."""
+    with ShardWriter(tmp_path / "one", name="test") as writer:
+        for split in open_folder(str(shards)).values():
+            for i in range(0, len(split), 4):
+                sample = split.sample(i)
+                about = sample.streams["imu"]
+                (wrist,) = [s for s, sensor in enumerate(about["sensors"]) if sensor["placement"] == "left wrist"]
+                streams = sample.streams | {"imu": about | {"sensors": [about["sensors"][wrist]]}}
+                arrays = sample.arrays | {"imu": sample.arrays["imu"][[wrist]]}
+                writer.write("test", replace(sample, streams=streams, arrays=arrays))
+    words = ("--shards", f"{tmp_path / 'one'}:test", "--task", "localize", "--people", 2, "--leaks", "mark")
+    found = evaluated(script, run, tmp_path / "out", *words)
+    assert {name.split(",")[0] for name in found["results"]} == {"person of drawn scenes"}
+    assert "part, late: no scene has two to choose from" in found["notes"]
 
 
 def test_two_recordings(script, run, shards, tmp_path, capsys):
@@ -261,6 +302,27 @@ def test_two_recordings(script, run, shards, tmp_path, capsys):
     assert not found["sync"]["decided"]
     assert abs(found["sync"]["offset_s"]) <= 1.1
     assert "UNDECIDED" in capsys.readouterr().out
+
+
+def test_the_search_by_words_of_the_docs(run, shards, tmp_path, monkeypatch, capsys):
+    """As it stands there, on this run: what it prints is what all products give."""
+    pytest.importorskip("faiss", reason="the search needs faiss: pip install -e '.[search]'")
+    for name, target in (("runs/quickstart", run), ("data/synthetic", shards)):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).symlink_to(target)
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "evaluation.md").read_text(), re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    printed = capsys.readouterr().out.splitlines()
+    windows, vectors = names["windows"], names["vectors"]
+    assert len(windows.numbers) == 108
+    scores = vectors @ windows.sides["pooled", "imu"].T
+    for i, words in enumerate(names["words"]):
+        best = scores[i].topk(3)
+        told = [line for line in printed if line.startswith(f"{words}: ")]
+        assert [line.rpartition(" ")[2] for line in told] == [f"{value:.2f}" for value in best.values.tolist()]
+        assert windows.recordings[best.indices[0]] in told[0]
 
 
 def test_a_checkpoint_is_found_by_its_own_folder_too(script, run, shards, tmp_path):
