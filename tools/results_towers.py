@@ -47,7 +47,7 @@ ROWS = {
     "mw2": Row("IMU: `mw2` (IMU2CLIP), at 200 Hz", "imu", {"kind": "mw2"}, 200.0),
     "senvt": Row("IMU: `senvt` (AURA-MFM), patches of 0.2 s", "imu", {"kind": "senvt", "patch": 4}),
     "mobind": Row("IMU: `mobind` (MoBind)", "imu", {"kind": "mobind", "signals": "acc+gyro", "pool": "mean"}),
-    "mocap_rnn": Row("mocap: `mocap_rnn` (AURA-MFM)", "mocap", {"kind": "mocap_rnn"}),
+    "mocap_rnn": Row("mocap: `mocap_rnn` (AURA-MFM)", "mocap", {"kind": "mocap_rnn"}, lr=0.25),
     "supervised": Row("ours, trained by a classifier of the 27 labels, without text", classify=True),
 }
 
