@@ -16,6 +16,8 @@ import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
+from aura.evaluation.result import read_windows
+from aura.tasks.scores import mean_intervals
 from aura.train.recipe import differences, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,6 +106,16 @@ def interval(values: Sequence[float]) -> str:
         return f"{values[0]:.3f}"
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
     return f"{np.mean(values):.3f} ± {half:.3f}"
+
+
+def people(runs: Sequence[Run], evaluation: str, name: str, key: str) -> str:
+    """95 % interval over people of a figure that each window adds to: bootstrap over subjects of its mean over the seeds."""
+    found = [read_windows(run.folder / "results" / evaluation)[name] for run in runs]
+    if any(list(other.keys) != list(found[0].keys) for other in found):
+        raise SystemExit(f"{evaluation} of {runs[0].name}: the seeds were not evaluated on the same windows")
+    mean = np.mean([windows.values[key] for windows in found], axis=0)
+    over = mean_intervals({key: mean}, found[0].subjects)[key]
+    return "-" if over.low is None or over.high is None else f"{over.low:.3f} to {over.high:.3f}"
 
 
 def provenance(runs: Sequence[Run], what: str) -> list[str]:
