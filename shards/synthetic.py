@@ -12,9 +12,10 @@ about a clip is drawn from (seed, subject, repetition, activity): the bytes do n
 from __future__ import annotations
 
 import argparse
+import math
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -60,7 +61,8 @@ Subjects differ in size, tempo, size of movement, habits and handedness; each is
 class Settings:
     """What decides the shards, with the seed.
 
-    wide    all activities and sensors, in clips in which a movement may begin late, end early or pause
+    wide    all activities and sensors, in clips of any length from 2 s (changes of posture: 1.5 s) to `seconds`, in which a
+            movement may begin late, end early or pause
     """
 
     seed: int = 0
@@ -113,7 +115,10 @@ def samples_of(recording: Recording, settings: Settings) -> Iterator[tuple[str, 
 def clip(
     key: str, subject: Subject, name: str, activity: Activity, rng: np.random.Generator, settings: Settings
 ) -> Sample:
-    """One sample: `subject` doing `activity` for `settings.seconds`."""
+    """One sample: `subject` doing `activity` for `settings.seconds`, or, with `settings.wide`, for less."""
+    if settings.wide:
+        seconds = rng.uniform(1.5 if activity.once else 2.0, settings.seconds)
+        settings = replace(settings, seconds=math.floor(seconds * VIDEO_FPS) / VIDEO_FPS)
     tempo = list(TEMPO)[rng.integers(3)]
     usual, other = ("right", "left") if subject.right_handed else ("left", "right")
     side = usual if rng.random() < 0.75 else other

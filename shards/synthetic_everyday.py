@@ -548,18 +548,74 @@ def swim(m: Motion) -> None:
     m.add(spine_twist=22 * np.sin(p))
 
 
+def star_jump(m: Motion) -> None:
+    p, a = m.phase(m.draw(0.75, 1.35)), m.size()
+    arms(m, "do")
+    out = 0.5 - 0.5 * np.cos(p)
+    top = m.draw(80, 160)
+    m.add(
+        b_shoulder_abduct=m.draw(5, 20) + top * np.minimum(a, 1.1) * out,
+        b_elbow=m.draw(5, 40),
+        b_hip_abduct=m.draw(12, 28) * a * out,
+    )
+    m.add(
+        b_knee=25 * bump(2 * p, 0.0, 3.0),
+        b_hip_flex=18 * bump(2 * p, 0.0, 3.0),
+        lift=flight(2 * p, m.draw(0.35, 0.6), m.draw(0.04, 0.12)),
+    )
+
+
+def bounce(m: Motion) -> None:
+    p, a = m.phase(m.draw(1.1, 2.3)), m.size()
+    bend = m.draw(15, 45) * a * bump(p, 0.0, 2.0)
+    crouch(m, bend)
+    m.add(
+        lift=flight(p, m.draw(0.35, 0.6), m.draw(0.03, 0.18)),
+        b_shoulder_flex=m.draw(0, 25) * np.sin(p),
+        b_elbow=m.draw(0, 50),
+    )
+
+
+def hurl(m: Motion) -> None:
+    p, a = m.phase(m.draw(0.35, 0.7)), m.size()
+    arms(m)
+    cock, go = bump(p, -m.draw(0.7, 1.2), m.draw(2.5, 5)), bump(p, 0.25, m.draw(6, 14))
+    if m.rng.random() < 0.7:  # overhand
+        m.add(
+            d_shoulder_abduct=12 + 80 * a * (cock + 0.7 * go),
+            d_shoulder_twist=-75 * a * cock + 25 * go,
+            d_elbow=25 + 75 * cock,
+        )
+        m.add(d_shoulder_swing=-25 * cock + 70 * a * go)
+    else:  # from below
+        m.add(d_shoulder_flex=5 - 45 * a * cock + 85 * a * go, d_elbow=15, d_shoulder_abduct=12)
+    m.add(
+        spine_twist=-25 * a * cock + 32 * a * go,
+        spine_bend=16 * go,
+        o_hip_flex=22 * bump(p, -0.2, 4.0),
+        o_knee=m.draw(5, 25) * bump(p, -0.5, 4.0),
+    )
+
+
 # Gestures
 def wave_both(m: Motion) -> None:
-    p, a = m.phase(1.5), m.size()
+    p, a = m.phase(m.draw(0.8, 2.0)), m.size()
     arms(m, "do")
+    if m.rng.random() < 0.5:  # stretched, overhead or to the sides
+        m.add(
+            b_shoulder_abduct=m.draw(70, 150) + m.draw(10, 35) * a * np.sin(p), b_elbow=m.draw(5, 50) + 10 * np.cos(p)
+        )
+        m.add(b_shoulder_flex=m.draw(0, 30))
+        return
     m.add(b_shoulder_abduct=m.draw(15, 120), b_shoulder_flex=m.draw(0, 40), b_elbow=m.draw(30, 125) + 8 * np.cos(p))
     m.add(b_shoulder_twist=m.draw(-95, -40) + 28 * a * np.sin(p), b_shoulder_swing=8 * a * np.sin(p))
 
 
 def wave_overhead(m: Motion) -> None:
-    p, a = m.phase(1.1), m.size()
+    p, a = m.phase(m.draw(0.8, 2.0)), m.size()
     arms(m)
-    m.add(d_shoulder_abduct=150 + 22 * a * np.sin(p), d_elbow=20 + 8 * np.cos(p), spine_side=3 * np.sin(p))
+    m.add(d_shoulder_abduct=m.draw(80, 150) + m.draw(12, 30) * a * np.sin(p), d_elbow=m.draw(5, 60) + 12 * np.cos(p))
+    m.add(d_shoulder_flex=m.draw(0, 30), spine_side=3 * np.sin(p))
 
 
 def applaud(m: Motion) -> None:

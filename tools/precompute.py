@@ -52,7 +52,8 @@ from aura.towers.video import HfVideo
 from aura.train.recipe import Recipe, RecipeError, load_recipe
 
 VERSION = "1"
-PART_SAMPLES = 16  # of one shard: what a stop loses at most, and what a batch is made of
+# Samples of one shard: what a stop loses at most, and what a batch is made of. Texts are short, and samples share them.
+PART_SAMPLES, TEXT_PART_SAMPLES = 16, 1024
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -127,7 +128,8 @@ def precompute(
             tqdm(total=sum(map(len, splits)), desc="precompute", unit="sample") as bar,
             ThreadPoolExecutor(max(1, workers)) as pool,
         ):
-            for split, numbers in [(one, run) for one in splits for run in runs_of(one)]:
+            size = TEXT_PART_SAMPLES if all(encoder.stream == "text" for encoder in encoders) else PART_SAMPLES
+            for split, numbers in [(one, run) for one in splits for run in runs_of(one, size)]:
                 name = f"{split.name} {numbers.start} to {numbers.stop}"
                 if part_path(folder, name).exists():
                     bar.update(len(numbers))
@@ -138,12 +140,12 @@ def precompute(
         lock.close()
 
 
-def runs_of(split: Split) -> Iterator[range]:
-    """Numbers of the samples of a split, in runs of one shard."""
+def runs_of(split: Split, size: int) -> Iterator[range]:
+    """Numbers of the samples of a split, in runs of at most `size` of one shard."""
     start = 0
     for shard in split.shards:
-        for i in range(start, start + shard.samples, PART_SAMPLES):
-            yield range(i, min(i + PART_SAMPLES, start + shard.samples))
+        for i in range(start, start + shard.samples, size):
+            yield range(i, min(i + size, start + shard.samples))
         start += shard.samples
 
 
