@@ -134,7 +134,8 @@ def clip(
     activity.move(motion)
     if settings.wide and not activity.once:
         pauses(motion, standing)
-    body = pose(subject, motion, side, heading_deg=rng.uniform(0, 360))
+    give_s = rng.uniform(0.05, 0.08) if settings.wide else 0.0
+    body = pose(subject, motion, side, heading_deg=rng.uniform(0, 360), give_s=give_s)
     start, length = round(margin * SIMULATED_HZ), round(settings.seconds * SIMULATED_HZ)
 
     imu, orientation = measure(body, rng, settings.sensors)

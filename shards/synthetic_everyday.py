@@ -206,7 +206,7 @@ def carry(m: Motion) -> None:
 
 # Gaits
 def run(m: Motion) -> None:
-    p = gait(m, 1.5, 38, 105, 42, 70)
+    p = gait(m, 1.4, 34, 95, 38, 70)
     m.add(pitch=8, lift=flight(2 * p + 0.6, 0.6, 0.08 * m.amp))
 
 
@@ -549,10 +549,10 @@ def swim(m: Motion) -> None:
 
 
 def star_jump(m: Motion) -> None:
-    p, a = m.phase(m.draw(0.75, 1.35)), m.size()
+    p, a = m.phase(m.draw(0.75, 1.1)), m.size()
     arms(m, "do")
     out = 0.5 - 0.5 * np.cos(p)
-    top = m.draw(80, 160)
+    top = m.draw(75, 145)
     m.add(
         b_shoulder_abduct=m.draw(5, 20) + top * np.minimum(a, 1.1) * out,
         b_elbow=m.draw(5, 40),
@@ -579,7 +579,7 @@ def bounce(m: Motion) -> None:
 def hurl(m: Motion) -> None:
     p, a = m.phase(m.draw(0.35, 0.7)), m.size()
     arms(m)
-    cock, go = bump(p, -m.draw(0.7, 1.2), m.draw(2.5, 5)), bump(p, 0.25, m.draw(6, 14))
+    cock, go = bump(p, -m.draw(0.8, 1.3), m.draw(2, 4)), bump(p, 0.25, m.draw(4, 8))
     if m.rng.random() < 0.7:  # overhand
         m.add(
             d_shoulder_abduct=12 + 80 * a * (cock + 0.7 * go),
@@ -599,9 +599,10 @@ def hurl(m: Motion) -> None:
 
 # Gestures
 def wave_both(m: Motion) -> None:
-    p, a = m.phase(m.draw(0.8, 2.0)), m.size()
+    stretched = m.rng.random() < 0.5
+    p, a = m.phase(m.draw(0.6, 1.2) if stretched else m.draw(1.0, 1.8)), m.size()
     arms(m, "do")
-    if m.rng.random() < 0.5:  # stretched, overhead or to the sides
+    if stretched:  # overhead or to the sides
         m.add(
             b_shoulder_abduct=m.draw(70, 150) + m.draw(10, 35) * a * np.sin(p), b_elbow=m.draw(5, 50) + 10 * np.cos(p)
         )
@@ -612,7 +613,7 @@ def wave_both(m: Motion) -> None:
 
 
 def wave_overhead(m: Motion) -> None:
-    p, a = m.phase(m.draw(0.8, 2.0)), m.size()
+    p, a = m.phase(m.draw(0.6, 1.3)), m.size()
     arms(m)
     m.add(d_shoulder_abduct=m.draw(80, 150) + m.draw(12, 30) * a * np.sin(p), d_elbow=m.draw(5, 60) + 12 * np.cos(p))
     m.add(d_shoulder_flex=m.draw(0, 30), spine_side=3 * np.sin(p))
