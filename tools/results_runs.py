@@ -101,9 +101,9 @@ def make_all(runs: Sequence[Run], jobs: int) -> None:
 
 
 def interval(values: Sequence[float]) -> str:
-    """Mean and 95 % interval of the mean over seeds (Student's t); of one seed the value."""
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
+    """Mean and 95 % interval of the mean over seeds (Student's t); of one or two seeds the values."""
+    if len(values) < 3:
+        return ", ".join(f"{value:.3f}" for value in values)
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
     return f"{np.mean(values):.3f} ± {half:.3f}"
 

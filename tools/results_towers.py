@@ -44,10 +44,12 @@ class Row:
 
 ROWS = {
     "ours": Row("`imu_transformer`, `motion_transformer`: ours"),
-    "mw2": Row("IMU: `mw2` (IMU2CLIP), at 200 Hz", "imu", {"kind": "mw2"}, 200.0),
-    "senvt": Row("IMU: `senvt` (AURA-MFM), patches of 0.2 s", "imu", {"kind": "senvt", "patch": 4}),
-    "mobind": Row("IMU: `mobind` (MoBind)", "imu", {"kind": "mobind", "signals": "acc+gyro", "pool": "mean"}),
-    "mocap_rnn": Row("mocap: `mocap_rnn` (AURA-MFM)", "mocap", {"kind": "mocap_rnn"}, lr=0.25),
+    "mw2": Row("IMU: `mw2` (IMU2CLIP), at 200 Hz", "imu", {"kind": "mw2"}, 200.0, seeds=(0, 1)),
+    "senvt": Row("IMU: `senvt` (AURA-MFM), patches of 0.2 s", "imu", {"kind": "senvt", "patch": 4}, seeds=(0,)),
+    "mobind": Row(
+        "IMU: `mobind` (MoBind)", "imu", {"kind": "mobind", "signals": "acc+gyro", "pool": "mean"}, seeds=(0,)
+    ),
+    "mocap_rnn": Row("mocap: `mocap_rnn` (AURA-MFM)", "mocap", {"kind": "mocap_rnn"}, lr=0.25, seeds=(0, 1)),
     "supervised": Row("ours, trained by a classifier of the 27 labels, without text", classify=True),
 }
 
@@ -128,14 +130,13 @@ def accuracy(found: dict[str, Any], side: str) -> tuple[float, float]:
     return found[f"{kind}/{side}/accuracy"], found[f"{kind}/{side}/macro_f1"]
 
 
-def parameters(name: str) -> int:
+def parameters(name: str) -> str:
     """Of the exchanged tower, or of both of ours; without projections."""
     row = ROWS[name]
     recipe = load_recipe(ROOT / RECIPE, changes(row, row.lr, "data/utd_mhad_stored", "test"))
-    seconds = recipe.data.window.seconds
     streams = [row.stream] if row.stream else ["imu", "mocap"]
-    towers = [build_tower(recipe.towers[stream], recipe.inputs[stream], seconds) for stream in streams]
-    return sum(p.numel() for tower in towers for p in tower.parameters())
+    towers = (build_tower(recipe.towers[s], recipe.inputs[s], recipe.data.window.seconds) for s in streams)
+    return " and ".join(f"{sum(p.numel() for p in tower.parameters()):,}" for tower in towers)
 
 
 def check_chosen() -> None:
@@ -164,7 +165,7 @@ def comparison() -> list[str]:
     ]
     for name, row in ROWS.items():
         found = [run.last_evaluation() for run in runs_of(name)]
-        cells = [row.words, f"{len(found)}", f"{parameters(name):,}"]
+        cells = [row.words, f"{len(found)}", parameters(name)]
         for side in CLASSIFIED:
             both = [interval(values) for values in zip(*(accuracy(one, side) for one in found))]
             cells += both[:1] if side == "imu+mocap" else both

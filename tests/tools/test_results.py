@@ -74,6 +74,7 @@ def test_interval_is_students():
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     assert interval(values) == f"{np.mean(values):.3f} ± {(high - low) / 2:.3f}"
     assert interval([0.5]) == "0.500"
+    assert interval([0.5, 0.6]) == "0.500, 0.600", "an interval of two would be of no use"
 
 
 def test_a_run_is_made_once(tmp_path, monkeypatch):

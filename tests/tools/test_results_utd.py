@@ -51,7 +51,7 @@ def utd(tmp_path, monkeypatch):
         finished(run, {})
         told = {"accuracy": 0.8 + 0.01 * run.seed, "macro_f1": 0.7, "n": 5, **blind}
         evaluated(run, "zeroshot", dict.fromkeys(results_utd.ZERO_SHOT.values(), told))
-        found = {"R@1": 0.4 + 0.01 * run.seed, "R@10": 0.9, "MRR": 0.6, "pool": 5, "n": 5}
+        found: dict[str, float] = {"R@1": 0.4 + 0.01 * run.seed, "R@10": 0.9, "MRR": 0.6, "pool": 5, "n": 5}
         found |= {f"chance/{key}": 0.2 for key in ("R@1", "R@10", "MRR")}
         sides = ("imu", "mocap", "pose2d", "text")
         emergent = ("imu:pose2d", "pose2d:imu", "mocap:pose2d", "pose2d:mocap")
