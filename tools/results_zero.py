@@ -147,5 +147,5 @@ def ingredients() -> list[str]:
         for target in TITLES:
             figures = run.results(target)["imu"]
             cells.append(f"{figures['accuracy']:.3f}, {figures['macro_f1']:.3f}")
-        lines.append(f"| {what} | {' | '.join(cells)} |")
+        lines.append(f"| {what} (`{run.name}`) | {' | '.join(cells)} |")
     return lines

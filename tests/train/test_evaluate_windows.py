@@ -1,0 +1,90 @@
+"""Evaluation on windows of another length, of whole samples, with all sensors, and of shards whose texts are not stored."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from aura.evaluation.result import read_windows
+from aura.evaluation.windows import EvaluationError, Request, embed, make_reader, with_window
+from aura.train.loaded import load_run
+from recipes.evaluate import main
+
+PROBE = ["--task", "probe", "--leaks", "mark"]
+
+
+def evaluated(run: Path, out: Path, *words: object) -> dict:
+    assert main(["--checkpoint", str(run), "--out", str(out), *map(str, words)]) == 0
+    return json.loads((out / "results.json").read_text())
+
+
+def test_windows_of_another_length_and_whole_samples(unbroken, shards, tmp_path):
+    words = ["--task", "zeroshot", "--shards", f"{shards}:val"]
+    loaded = load_run(unbroken)
+    usual = evaluated(unbroken, tmp_path / "usual", *words)
+    short = evaluated(unbroken, tmp_path / "short", *words, "--window", "1", "--stride", "0.5")
+    whole = evaluated(unbroken, tmp_path / "whole", *words, "--whole", "--window", "1", "--stride", "0.5")
+    assert (usual["window_s"], usual["stride_s"], usual["whole"]) == (2.0, 0.25, False)
+    assert (short["window_s"], short["stride_s"], whole["whole"]) == (1.0, 0.5, True)
+    samples = len(Request(loaded, (f"{shards}:val",)).splits()[0])
+    assert usual["results"]["imu"]["n"] == 5 * samples  # of 2 s, a quarter of a second apart, in 3 s
+    assert short["results"]["imu"]["n"] == 5 * samples  # of 1 s, half a second apart
+    assert whole["results"]["imu"]["n"] == samples
+    assert len(read_windows(tmp_path / "whole")["imu"].keys) == samples
+
+
+def test_all_sensors_are_read_where_training_drew_some(unbroken, shards):
+    request = Request(load_run(unbroken), (f"{shards}:val",), pool=6)
+    batch = next(iter(make_reader(request)))
+    assert batch.streams["imu"].values.shape[1] == 9
+    assert bool(batch.streams["imu"].sensor_mask[batch.weight > 0].all())
+    one = next(iter(make_reader(request, "chest")))
+    assert one.streams["imu"].values.shape[1] == 1
+    found = embed(request).sides["pooled", "imu"]
+    assert not torch.allclose(found, embed(request, placement="chest").sides["pooled", "imu"])
+
+
+def test_texts_that_are_not_stored_are_encoded(unbroken, shards):
+    """A model trained on stored sentences is evaluated on shards that have none."""
+    loaded = replace(load_run(unbroken), precomputed={"text": "0" * 64})
+    batch = next(iter(make_reader(Request(loaded, (f"{shards}:val",), pool=6))))
+    assert not batch.streams["text"].values.is_floating_point()
+
+
+def test_windows_that_a_model_cannot_read_are_told(unbroken):
+    loaded = load_run(unbroken)
+    assert with_window(loaded, None, None).recipe == loaded.recipe
+    assert with_window(loaded, 1.5, None).recipe.data.window.stride_s == 1.5
+    loaded.model.towers["imu"].any_length = False
+    with pytest.raises(EvaluationError, match=r"trained on 2 s, and its tower of imu reads no other length"):
+        with_window(loaded, 1.5, None)
+
+
+def test_whole_is_for_tasks_that_name_classes(unbroken, shards, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(
+            [
+                "--checkpoint",
+                str(unbroken),
+                "--shards",
+                str(shards),
+                "--task",
+                "retrieval",
+                "--whole",
+                "--out",
+                str(tmp_path),
+            ]
+        )
+    assert "--whole is for --task zeroshot, probe, fewshot" in capsys.readouterr().err
+
+
+def test_probe_of_whole_samples(unbroken, shards, tmp_path):
+    found = evaluated(
+        unbroken, tmp_path, *PROBE, "--shards", f"{shards}:val", "--whole", "--window", "1", "--stride", "1"
+    )
+    n = found["results"]["imu, linear"]["n"]
+    assert n == len(Request(load_run(unbroken), (f"{shards}:val",)).splits()[0])
+    assert np.isfinite(found["results"]["imu, linear"]["accuracy"])
