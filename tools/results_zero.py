@@ -31,7 +31,7 @@ def trained_on(*names: str) -> str:
 
 
 # What each ingredient brings: the recipe in fewer steps, and without one ingredient at a time.
-SHORT = ["train.steps=600", "eval.every=0", "checkpoint.every=600"]
+SHORT = ["train.steps=400", "eval.every=0", "checkpoint.every=400"]
 ABLATIONS: dict[str, list[str]] = {
     "all ingredients": [],
     "without the synthetic human": [trained_on("bandai", "cmu", "utd")],
