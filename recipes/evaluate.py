@@ -59,7 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         loaded = load_run(options.checkpoint, options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         loaded = with_window(loaded, options.window, options.stride)
-        request = Request(loaded, tuple(options.shards or ()), options.workers, options.pool, whole=options.whole)
+        request = Request(
+            loaded, tuple(options.shards or ()), options.workers, options.pool, per_sample=options.per_sample
+        )
         options.out.mkdir(parents=True, exist_ok=True)
         shared, notes = [], []
         if options.shards:
@@ -137,9 +139,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         help="zeroshot: streams to fuse, of each window those that it has",
     )
     add(
-        "--whole",
+        "--per-sample",
         action="store_true",
-        help="zeroshot, probe, fewshot: score whole samples, by the mean of their windows",
+        help="zeroshot, probe, fewshot, forest: a whole sample at a time, by the mean of its windows",
     )
     add("--placements", nargs="+", default=[], metavar="P", help="zeroshot: these sensors each alone too; `each`: all")
     add = parser.add_argument_group("retrieval, sync, localize").add_argument
@@ -165,6 +167,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     for name, tasks in OF_TASKS.items():
         if options.task not in tasks and getattr(options, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')} is for --task {', '.join(tasks)}")
+    for name in ("window", "stride"):
+        if getattr(options, name) is not None and not getattr(options, name) > 0:
+            parser.error(f"--{name}: seconds, more than 0")
     if options.sensors and min(options.sensors) < 1:
         parser.error("--sensors: numbers from 1")
     if options.people < 2 or options.draws < 1 or (options.pool is not None and options.pool < 2):
@@ -178,6 +183,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def about(request: Request, options: argparse.Namespace) -> dict[str, Any]:
     """What was evaluated on what, so that the figures can be found again."""
+    from aura.evaluation.windows import inputs_of
     from aura.train.rundir import environment, read_environment
 
     loaded = request.loaded
@@ -197,7 +203,13 @@ def about(request: Request, options: argparse.Namespace) -> dict[str, Any]:
     if options.a:
         found |= {"a": options.a, "b": options.b}
     window = loaded.recipe.data.window
-    found |= {"window_s": window.seconds, "stride_s": window.stride_s or window.seconds, "whole": request.whole}
+    found |= {
+        "window_s": window.seconds,
+        "stride_s": window.stride_s or window.seconds,
+        "per_sample": request.per_sample,
+    }
+    read = inputs_of(request).items() if options.shards else ()
+    found["sensors"] = {name: settings.sensors for name, settings in read if settings.kind == "imu"}
     return found | {"pool": request.pool, **environment(digests)}
 
 
@@ -285,7 +297,7 @@ OF_TASKS = {
     "skip_other_classes": ("zeroshot",),
     "fuse": ("zeroshot",),
     "placements": ("zeroshot",),
-    "whole": ("zeroshot", "probe", "fewshot"),
+    "per_sample": ("zeroshot", "probe", "fewshot", "forest"),
     "sensors": ("retrieval",),
     "pair": ("sync", "localize"),
     "people": ("localize",),

@@ -51,7 +51,7 @@ from aura.towers.text import ClipText, HfText
 from aura.towers.video import HfVideo
 from aura.train.recipe import Recipe, RecipeError, load_recipe
 
-VERSION = "1"
+VERSION = "2"
 # Samples of one shard: what a stop loses at most, and what a batch is made of. Texts are short, and samples share them.
 PART_SAMPLES, TEXT_PART_SAMPLES = 16, 1024
 

@@ -108,6 +108,12 @@ def interval(values: Sequence[float]) -> str:
     return f"{np.mean(values):.3f} ± {half:.3f}"
 
 
+def cells(runs: Sequence[Run], evaluation: str, name: str, keys: Sequence[str]) -> list[str]:
+    """Mean and interval over seeds of some figures of what was evaluated."""
+    found = [run.results(evaluation)[name] for run in runs]
+    return [interval([figures[key] for figures in found]) for key in keys]
+
+
 def people(runs: Sequence[Run], evaluation: str, name: str, key: str) -> str:
     """95 % interval over people of a figure that each window adds to: bootstrap over subjects of its mean over the seeds."""
     found = [read_windows(run.folder / "results" / evaluation)[name] for run in runs]

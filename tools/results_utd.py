@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from results_runs import Run, interval, people, provenance
+from results_runs import Run, cells, people, provenance
 
 STORED = [
     "data.sources.0.path=data/utd_mhad_stored",
@@ -55,12 +55,6 @@ def runs_of(placement: str) -> list[Run]:
 
 def runs() -> list[Run]:
     return [run for placement in PLACEMENT for run in runs_of(placement)]
-
-
-def cells(runs: Sequence[Run], evaluation: str, name: str, keys: Sequence[str]) -> list[str]:
-    """Mean and interval over seeds of some figures of what was evaluated."""
-    found = [run.results(evaluation)[name] for run in runs]
-    return [interval([figures[key] for figures in found]) for key in keys]
 
 
 def tables() -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from results_runs import Run, interval, people, provenance
+from results_runs import Run, cells, people, provenance
 
 RECIPE = "recipes/zero_shot.yaml"
 SEEDS = (0, 1, 2)
 BERKELEY = ["--shards", "data/berkeley_mhad:test"]
 SP_SW = ["--shards", "data/sp_sw_har:test"]
-CLIPS = ["--whole", "--window", "4", "--stride", "1"]  # movements that repeat
-MOMENTS = ["--whole", "--window", "2", "--stride", "1"]  # runs of one activity, of 0.5 to 4 s
+CLIPS = ["--per-sample", "--window", "4", "--stride", "1"]  # movements that repeat
+MOMENTS = ["--per-sample", "--window", "2", "--stride", "1"]  # runs of one activity, of 0.5 to 4 s
 TARGETS = {
     "berkeley": [*BERKELEY, *CLIPS, "--prompts", "recipes/prompts/berkeley_mhad.yaml"],
     "sp_sw": [*SP_SW, *MOMENTS, "--prompts", "recipes/prompts/sp_sw_har.yaml"],
@@ -63,8 +61,7 @@ def final_runs() -> list[Run]:
             evaluations[f"{name}_few"] = ["--task", "fewshot", *words, "--times", "10", "--k", "1", "5"]
             evaluations[f"{name}_probe"] = ["--task", "probe", *words]
             if seed == SEEDS[0]:  # needs no model but to say what a window is: once
-                plain = [word for word in words if word != "--whole"]
-                evaluations[f"{name}_forest"] = ["--task", "forest", *plain]
+                evaluations[f"{name}_forest"] = ["--task", "forest", *words]
         found.append(Run("zero_shot", seed, RECIPE, ["eval.every=0"], evaluations))
     return found
 
@@ -92,11 +89,6 @@ def tables() -> str:
     return "\n\n".join("\n".join(lines) for lines in parts)
 
 
-def over_seeds(found: Sequence[Run], evaluation: str, name: str, keys: Sequence[str]) -> list[str]:
-    figures = [run.results(evaluation)[name] for run in found]
-    return [interval([each[key] for each in figures]) for key in keys]
-
-
 def targets() -> list[str]:
     """Each target by all sensors and by each alone; supervised and blind answers beside."""
     lines = [
@@ -108,8 +100,8 @@ def targets() -> list[str]:
     for target, title in TITLES.items():
         for name, first in trained[0].results(target).items():
             worn = name.removeprefix("imu at the ").removesuffix(" alone") if " at the " in name else "all"
-            row = [title, worn, f"{first['n']:.0f}", *over_seeds(trained, target, name, ["accuracy"])]
-            row += [people(trained, target, name, "accuracy"), *over_seeds(trained, target, name, ["macro_f1"])]
+            row = [title, worn, f"{first['n']:.0f}", *cells(trained, target, name, ["accuracy"])]
+            row += [people(trained, target, name, "accuracy"), *cells(trained, target, name, ["macro_f1"])]
             still = blank.results(target)[name]
             row += [f"{still['accuracy']:.3f}, {still['macro_f1']:.3f}"]
             row += [
@@ -123,31 +115,34 @@ def targets() -> list[str]:
 def few() -> list[str]:
     """What labels of the target's training subjects give: the frozen tower, and a forest on statistics of the signals."""
     lines = [
-        "| with labels of the target's training subjects, all sensors | accuracy | macro-F1 |",
-        "|---|---|---|",
+        "| with labels of the target's training subjects, all sensors | n | accuracy | macro-F1 |",
+        "|---|---|---|---|",
     ]
     trained = final_runs()
     for target, title in TITLES.items():
         for k in (1, 5):
             name = f"imu, {k} a class, mean"
-            row = over_seeds(trained, f"{target}_few", name, ["accuracy", "macro_f1"])
-            lines.append(f"| {title}: {k} a class, nearest class mean | {' | '.join(row)} |")
-        row = over_seeds(trained, f"{target}_probe", "imu, linear", ["accuracy", "macro_f1"])
-        lines.append(f"| {title}: linear classifier on the frozen tower | {' | '.join(row)} |")
+            row = cells(trained, f"{target}_few", name, ["accuracy", "macro_f1"])
+            n = trained[0].results(f"{target}_few")[name]["n"]
+            lines.append(f"| {title}: {k} a class, nearest class mean | {n:.0f} | {' | '.join(row)} |")
+        row = cells(trained, f"{target}_probe", "imu, linear", ["accuracy", "macro_f1"])
+        n = trained[0].results(f"{target}_probe")["imu, linear"]["n"]
+        lines.append(f"| {title}: linear classifier on the frozen tower | {n:.0f} | {' | '.join(row)} |")
         forest = trained[0].results(f"{target}_forest")["imu, random forest"]
-        lines.append(f"| {title}: random forest, supervised | {forest['accuracy']:.3f} | {forest['macro_f1']:.3f} |")
+        row = [f"{forest[key]:.3f}" for key in ("accuracy", "macro_f1")]
+        lines.append(f"| {title}: random forest on statistics | {forest['n']:.0f} | {' | '.join(row)} |")
     return lines
 
 
 def ingredients() -> list[str]:
     lines = [
-        f"| {SHORT[0].partition('=')[2]} steps, seed 0 | {' | '.join(f'{title}: accuracy, macro-F1' for title in TITLES.values())} |",
+        f"| {SHORT[0].partition('=')[2]} steps, seed 0, training subjects of the targets | {' | '.join(f'{title}: accuracy, macro-F1' for title in TITLES.values())} |",
         "|---|---|---|",
     ]
     for what, run in ablations().items():
-        cells = []
+        told = []
         for target in TITLES:
             figures = run.results(target)["imu"]
-            cells.append(f"{figures['accuracy']:.3f}, {figures['macro_f1']:.3f}")
-        lines.append(f"| {what} (`{run.name}`) | {' | '.join(cells)} |")
+            told.append(f"{figures['accuracy']:.3f}, {figures['macro_f1']:.3f}")
+        lines.append(f"| {what} (`{run.name}`) | {' | '.join(told)} |")
     return lines

@@ -73,7 +73,7 @@ def augment_imu(stream: Stream, rate_hz: float) -> Stream:
     if "gyro" in draws:
         assert channels is not None
         kept = torch.ones_like(channels)
-        kept[..., 3:] &= ~draws["gyro"][:, None, None]
+        kept[..., 3:] &= ~(draws["gyro"][:, None, None] & channels[..., :1])  # a gyroscope that is alone stays
         channels = channels & kept
         values = torch.where(kept[:, :, None], values, 0.0)
     if "drop" in draws and mask is not None:

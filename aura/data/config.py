@@ -50,7 +50,10 @@ class ImuAugment(Config):
         default=0.0, ge=0, lt=1, description="probability that the accelerometer of a window has a range of +-2 g alone"
     )
     hide_placement: float = Field(
-        default=0.0, ge=0, lt=1, description="probability that the placement of a sensor is not told"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="probability that the placement of a sensor is not told: it then has no body part",
     )
     drop_sensor: float = Field(
         default=0.0, ge=0, lt=1, description="probability that a sensor is dropped; one always stays"

@@ -12,7 +12,7 @@ from aura.data.order import even_subset
 from aura.data.reader import EvalReader
 from aura.evaluation.examples import examples_figure
 from aura.evaluation.result import Result, Windows
-from aura.evaluation.windows import EvaluationError, Request, embed, make_reader, streams_there
+from aura.evaluation.windows import EvaluationError, Request, embed, inputs_of, make_reader, streams_there
 from aura.objectives.config import has_text, streams_of
 from aura.tasks.evaluate import Embedded, keys_of, pair_ranks, people_of, spaces_of
 from aura.tasks.localize import Scene, localization
@@ -145,7 +145,7 @@ def placed(result: Result, name: str, scenes: Sequence[Scene]) -> None:
 
 def encoder_of(request: Request) -> Encoder:
     loaded = request.loaded
-    return Encoder(loaded.model, loaded.recipe.inputs, loaded.recipe.data.window.seconds)
+    return Encoder(loaded.model, inputs_of(request), loaded.recipe.data.window.seconds)
 
 
 def sync(request: Request, pair: str | None, cutting: Cutting) -> Result:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from aura import page
+from aura.body.placements import placement_id
 from aura.data.config import kind_of
 from aura.data.index import BadSample, Record
 from aura.evaluation.result import Result, Windows
@@ -18,6 +19,7 @@ from aura.evaluation.windows import (
     Labelled,
     Request,
     embed,
+    inputs_of,
     joined,
     labelled,
     make_reader,
@@ -26,8 +28,8 @@ from aura.evaluation.windows import (
 from aura.tasks.evaluate import Embedded, check_classes, embed_texts, keys_of, label_classes, people_of
 from aura.tasks.fewshot import fewshot as few_shots
 from aura.tasks.figures import Shots, calibration_figure, confusion_figure, curves_figure, map_figure, shots_figure
+from aura.tasks.forest import by_placement, window_statistics
 from aura.tasks.forest import forest as train_forest
-from aura.tasks.forest import window_statistics
 from aura.tasks.probe import check_labels, probe_answers
 from aura.tasks.scores import Interval, calibration, classification, label_codes, label_intervals, mean_intervals
 from aura.tasks.tracks import Encoder, Span, extent, tracks
@@ -78,6 +80,9 @@ def zeroshot(
                 f"the prompts lack the classes {', '.join(others)} of the windows; they have {', '.join(names)}."
                 " Add them, or leave those windows out with --skip-other-classes"
             )
+        absent = sum(bool(labels.get(classes.label)) for labels in of.labels) - len(rows)
+        if absent and not folded:
+            result.facts.setdefault("left_out", {})[f"{name}: too short, or without the stream"] = absent
         kept = rows.only([label in classes.classes for label in rows.labels])
         if others:
             result.facts.setdefault("left_out", {})[f"{name}: windows of {', '.join(others)}"] = len(rows) - len(kept)
@@ -117,7 +122,7 @@ def over_time(request: Request, names: list[str], words: Tensor) -> list[str]:
     """Of the longest sample: how near its windows are to the classes' words, one after another; the five nearest classes."""
     loaded = request.loaded
     seconds = loaded.recipe.data.window.seconds
-    inputs, compared = loaded.recipe.inputs, loaded.recipe.objective.compared
+    inputs, compared = inputs_of(request), loaded.recipe.objective.compared
     timed = [name for name in sorted(compared) if name != "text" and not getattr(inputs[name], "stored", False)]
     longest: tuple[float, str, Record] | None = None
     for split in request.splits():
@@ -129,7 +134,7 @@ def over_time(request: Request, names: list[str], words: Tensor) -> list[str]:
         return []
     _, stream, record = longest
     begin, end = extent(record, stream)
-    encoder = Encoder(loaded.model, loaded.recipe.inputs, seconds, stride_s=max((end - begin - seconds) / MOMENTS, 0.1))
+    encoder = Encoder(loaded.model, inputs, seconds, stride_s=max((end - begin - seconds) / MOMENTS, 0.1))
     if end - begin < 2 * seconds:
         return []  # windows that are nearly the same are no curve
     try:
@@ -167,14 +172,12 @@ def placements_of(request: Request, names: Sequence[str]) -> list[str]:
     for split in request.splits():
         for about in split.totals["streams"].values():
             there |= dict.fromkeys(about.get("placements", {}))
-    if "each" in names:
-        return sorted(there)
-    unknown = sorted(set(names) - set(there))
+    unknown = sorted(set(names) - {"each", *there})
     if unknown:
         raise EvaluationError(
             f"--placements: no sensor is at the {', '.join(unknown)}; there are {', '.join(sorted(there))}"
         )
-    return list(names)
+    return sorted(there) if "each" in names else list(names)
 
 
 def check_streams(name: str, parts: Sequence[str], there: Sequence[str]) -> None:
@@ -296,13 +299,20 @@ def fewshot(request: Request, train: Sequence[str], label: str, ks: Sequence[int
 
 
 def forest(request: Request, train: Sequence[str], label: str, seed: int = 0) -> Result:
-    """The baseline without a network: a random forest on statistics of the very windows that the model reads."""
-    result = Result()
-    learn, test = statistics_of(request.of(train, "train"), label), statistics_of(request, label)
-    for stream, rows in test.items():
-        known = learn[stream]
+    """The baseline without a network: a random forest on statistics of the very windows that the model reads; of whole
+    samples the mean of its probabilities."""
+    result, learning = Result(), request.of(train, "train")
+    worn = sorted({placement_id(name) for each in (learning, request) for name in placements_of(each, ["each"])})
+    learn, test = statistics_of(learning, label, worn), statistics_of(request, label, worn)
+    for stream, (rows, samples) in test.items():
+        known = learn[stream][0]
         check_labels(known.labels, rows.labels)
-        found, sure, names = train_forest(known.vectors.numpy(), known.labels, rows.vectors.numpy(), seed)
+        _, sure, names = train_forest(known.vectors.numpy(), known.labels, rows.vectors.numpy(), seed)
+        if request.per_sample:
+            _, first, row = np.unique(samples, return_index=True, return_inverse=True)
+            sure = np.stack([np.bincount(row, column) for column in sure.T], 1) / np.bincount(row)[:, None]
+            rows = rows.at(first.tolist())
+        found = [names[i] for i in sure.argmax(1)]
         told(result, f"{stream}, random forest", rows, found, names, sure, majority=most(known))
         result.figures[f"{stream}, random forest"]["train"] = float(len(known))
     if not result.figures:
@@ -310,23 +320,27 @@ def forest(request: Request, train: Sequence[str], label: str, seed: int = 0) ->
     return result
 
 
-def statistics_of(request: Request, label: str) -> dict[str, Labelled]:
-    """Statistics of the labelled windows of each stream of sensors or of a skeleton."""
+def statistics_of(request: Request, label: str, worn: Sequence[int]) -> dict[str, tuple[Labelled, list[str]]]:
+    """Statistics of the labelled windows of each stream of sensors or of a skeleton, and the windows' samples. Each placement of `worn` (ids) has its
+    columns."""
     parts: dict[str, list[Labelled]] = {}
+    samples: dict[str, list[str]] = {}
     for batch in make_reader(request):
         names = [labels.get(label, "") for labels in batch.labels]
         for stream, settings in request.loaded.recipe.inputs.items():
             if settings.kind not in ("imu", "mocap", "pose2d"):
                 continue
-            there = batch.streams[stream].present & (batch.weight > 0)
+            values = batch.streams[stream]
+            there = values.present & (batch.weight > 0)
             rows = [i for i, name in enumerate(names) if name and bool(there[i])]
             if rows:
-                values = torch.from_numpy(window_statistics(batch.streams[stream], settings.kind)[rows])
+                if settings.kind == "imu":
+                    values = by_placement(values, worn)
+                found = torch.from_numpy(window_statistics(values, settings.kind)[rows])
                 kept = [names[i] for i in rows]
-                parts.setdefault(stream, []).append(
-                    Labelled(values, kept, people_of(batch, rows), keys_of(batch, rows))
-                )
-    return {stream: joined(some) for stream, some in parts.items()}
+                parts.setdefault(stream, []).append(Labelled(found, kept, people_of(batch, rows), keys_of(batch, rows)))
+                samples.setdefault(stream, []).extend(f"{batch.recordings[i]}/{batch.ids[i]}" for i in rows)
+    return {stream: (joined(some), samples[stream]) for stream, some in parts.items()}
 
 
 def transfer(

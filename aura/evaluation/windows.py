@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from aura.data.config import ImuInput, Source, Window, source_of
+from aura.data.config import ImuInput, Input, Source, source_of
 from aura.data.index import Split, open_split
 from aura.data.reader import EvalReader
 from aura.tasks.evaluate import Embedded, embed_windows, keys_of, people_of, whole_samples
@@ -30,7 +30,7 @@ class Request:
     shards    DIR or DIR:SPLIT, local or a URL; workers: reading processes, 0: here
     pool      at most so many windows, spread evenly over all; None: all
     split     of a DIR without one
-    whole     score whole samples, by the mean of their windows
+    per_sample  a row is a whole sample: the mean of its windows
     """
 
     loaded: Loaded
@@ -38,11 +38,11 @@ class Request:
     workers: int = 0
     pool: int | None = None
     split: str = "val"
-    whole: bool = False
+    per_sample: bool = False
 
     def of(self, shards: Sequence[str], split: str) -> Request:
         """The same model, all windows of other shards."""
-        return Request(self.loaded, tuple(shards), self.workers, None, split, self.whole)
+        return Request(self.loaded, tuple(shards), self.workers, None, split, self.per_sample)
 
     def splits(self) -> list[Split]:
         return [open_split(source.path, source.split) for source in self.sources]
@@ -52,25 +52,29 @@ class Request:
         return tuple(source_of(text, self.split) for text in self.shards)
 
 
-def make_reader(request: Request, placement: str | None = None) -> EvalReader:
-    """All windows of the shards; `placement`: of the sensors there alone.
-
-    Where training drew some sensors of each window at random, all are read. Texts that are not stored are encoded.
-    """
-    loaded = request.loaded
-    config = loaded.recipe.data.model_copy(update={"eval": request.sources, "workers": request.workers})
-    splits, inputs = request.splits(), dict(loaded.recipe.inputs)
+def inputs_of(request: Request, placement: str | None = None) -> dict[str, Input]:
+    """How the streams are read; `placement`: of the sensors there alone. Where training drew some sensors of each sample at
+    random, all are read, if the tower takes any number."""
+    inputs = dict(request.loaded.recipe.inputs)
     for name, settings in inputs.items():
         if not isinstance(settings, ImuInput):
             continue
         if placement is not None:
             changed = {"placements": (placement,), "sensors": 1}
-        elif settings.placements or not cast(Tower, loaded.model.towers[name]).any_sensors:
+        elif settings.placements or not cast(Tower, request.loaded.model.towers[name]).any_sensors:
             continue
         else:
-            worn = {p for split in splits for p in split.totals["streams"].get(name, {}).get("placements", {})}
-            changed = {"sensors": max(len(worn), 1)}
+            arrays = (entry["members"].get(f"{name}.npy") for split in request.splits() for entry in split.entries())
+            changed = {"sensors": max([settings.sensors, *(array[3][0] for array in arrays if array is not None)])}
         inputs[name] = ImuInput.model_validate(settings.model_dump() | changed)
+    return inputs
+
+
+def make_reader(request: Request, placement: str | None = None) -> EvalReader:
+    """All windows of the shards, read as `inputs_of` says. Texts that are not stored are encoded."""
+    loaded, inputs = request.loaded, inputs_of(request, placement)
+    config = loaded.recipe.data.model_copy(update={"eval": request.sources, "workers": request.workers})
+    splits = request.splits()
     stored = {
         name: tower
         for name, tower in loaded.precomputed.items()
@@ -100,10 +104,9 @@ def missing_streams(request: Request) -> list[str]:
 
 
 def streams_there(request: Request) -> set[str]:
-    """Streams of the evaluated shards, and those that the model finds stored elsewhere."""
-    return {stream for split in request.splits() for stream in split.totals["streams"]} | set(
-        request.loaded.precomputed
-    )
+    """Streams of the evaluated shards, those among them of which embeddings are stored too."""
+    found = {stream for split in request.splits() for stream in split.totals["streams"]}
+    return found | {stream.removesuffix(".emb") for stream in found}
 
 
 def embed(request: Request, sensors: int | None = None, placement: str | None = None) -> Embedded:
@@ -112,25 +115,30 @@ def embed(request: Request, sensors: int | None = None, placement: str | None = 
     reader = make_reader(request, placement)
     found, _ = embed_windows(reader, loaded.model, alone(loaded), loaded.recipe.objective, sensors=sensors)
     assert found is not None  # nothing stops it
-    return whole_samples(found) if request.whole else found
+    return whole_samples(found) if request.per_sample else found
 
 
 def with_window(loaded: Loaded, seconds: float | None, stride_s: float | None) -> Loaded:
-    """The model on other windows than it was trained on; None: as in the recipe. EvaluationError where it cannot read them."""
+    """The model on other windows than it was trained on; None: as in the recipe, with another length one window after
+    another. EvaluationError where it cannot read them."""
     window = loaded.recipe.data.window
-    towers = {name: cast(Tower, tower) for name, tower in loaded.model.towers.items()}
-    fixed = [name for name, tower in towers.items() if not tower.any_length]
-    if seconds is not None and seconds != window.seconds and (window.whole or fixed):
-        why = (
-            "its windows are whole samples"
-            if window.whole
-            else f"its tower of {', '.join(fixed)} reads no other length"
-        )
-        raise EvaluationError(
-            f"--window {seconds:g}: {loaded.recipe.name} was trained on {window.seconds:g} s, and {why}"
-        )
-    changed = {"seconds": seconds or window.seconds, "stride_s": stride_s or (seconds or window.stride_s)}
-    data = loaded.recipe.data.model_copy(update={"window": Window.model_validate(window.model_dump() | changed)})
+    if window.whole and (seconds is not None or stride_s is not None):
+        raise EvaluationError(f"--window, --stride: {loaded.recipe.name} reads a sample whole, as one window")
+    if seconds is not None and seconds != window.seconds:
+        towers = {name: cast(Tower, tower) for name, tower in loaded.model.towers.items()}
+        if fixed := [name for name, tower in towers.items() if not tower.any_length]:
+            why = f"its tower of {', '.join(fixed)} reads no other length than {window.seconds:g} s"
+            raise EvaluationError(
+                f"--window {seconds:g}: {why}. A model of others is imported for windows of another length"
+            )
+        if clips := [name for name in loaded.precomputed if loaded.recipe.inputs[name].kind != "text"]:
+            raise EvaluationError(
+                f"--window {seconds:g}: embeddings of {', '.join(clips)} are stored for windows of {window.seconds:g} s"
+            )
+        window = window.model_copy(update={"seconds": seconds, "stride_s": None})
+    if stride_s is not None:
+        window = window.model_copy(update={"stride_s": stride_s})
+    data = loaded.recipe.data.model_copy(update={"window": window})
     return replace(loaded, recipe=loaded.recipe.model_copy(update={"data": data}))
 
 
@@ -152,7 +160,9 @@ class Labelled:
         return len(self.labels)
 
     def only(self, kept: Sequence[bool]) -> Labelled:
-        rows = [i for i, keep in enumerate(kept) if keep]
+        return self.at([i for i, keep in enumerate(kept) if keep])
+
+    def at(self, rows: Sequence[int]) -> Labelled:
         return Labelled(self.vectors[rows], *([x[i] for i in rows] for x in (self.labels, self.subjects, self.keys)))
 
 

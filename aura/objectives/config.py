@@ -169,7 +169,7 @@ class Objective(Config):
     def meaning(self, labels: Mapping[str, str]) -> str:
         """What a row with these labels means, of rows that are compared by a label; "" without it."""
         value = labels.get(self.same_text.removeprefix("label:"), "")
-        return next((name for name, group in self.meanings.items() if value in group), value)
+        return next((f"={name}" for name, group in self.meanings.items() if value in group), value)
 
     @property
     def streams(self) -> tuple[str, ...]:

@@ -144,7 +144,7 @@ def _assemble(parts: list[tuple[dict, list[tuple]]]) -> Embedded:
 
 def whole_samples(windows: Embedded) -> Embedded:
     """One row a sample: the normalised mean of its windows' embeddings, as clips are scored by several views (Simonyan and
-    Zisserman, arXiv 1406.2199). What compares moments or parts has no such mean, and is left out."""
+    Zisserman, arXiv 1406.2199). What has no such mean (moments, parts, logits) is left out."""
     names = [f"{recording}/{sample}" for recording, sample in zip(windows.recordings, windows.samples)]
     _, first, row = np.unique(names, return_index=True, return_inverse=True)
     order = np.argsort(first)  # samples in the order of their first windows
@@ -155,13 +155,8 @@ def whole_samples(windows: Embedded) -> Embedded:
 
     end = np.zeros(len(first))
     np.maximum.at(end, row.numpy(), windows.start_s + windows.span_s)
-    sides = {
-        key: F.normalize(total(value), dim=-1) if key[0] == "pooled" else total(value.softmax(-1))
-        for key, value in windows.sides.items()
-        if key[0] in ("pooled", "logits")
-    }
     return Embedded(
-        sides=sides,
+        sides={key: F.normalize(total(v), dim=-1) for key, v in windows.sides.items() if key[0] == "pooled"},
         present={name: total(there.long()) > 0 for name, there in windows.present.items()},
         numbers=windows.numbers[first],
         start_s=windows.start_s[first],

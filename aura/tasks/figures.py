@@ -20,14 +20,15 @@ MOST_POINTS = 2000  # of a map
 FEW_LABELS = 12  # that are told apart by colour alone
 COLUMNS = 7  # of a legend of labels
 MARKERS = "o^sDvPX*"
-CELL = 0.27  # inches of a class in a confusion matrix
+CELL = 0.27  # inches of a class in a confusion matrix, of at most
+NUMBERED = 120  # classes; more share the room, without numbers
 
 
 def confusion_figure(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     """Counts (true classes, found classes) as a picture: shares of each true class, numbers of what is not zero. As large as
     the classes need."""
     names, count = list(map(_literal, names)), len(names)
-    side = max(3.0, CELL * count)
+    side = max(3.0, CELL * min(count, NUMBERED))
     longest = max(map(len, names)) + 6
     figure = Figure(figsize=(side + 1.8 + 0.075 * longest, side + 0.7 + 0.075 * longest), layout="constrained")
     axes = figure.add_subplot()
@@ -40,7 +41,7 @@ def confusion_figure(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     axes.set_yticks(np.arange(1, count) - 0.5, minor=True)
     axes.grid(which="minor", color="#e8e8e8", lw=0.5)
     axes.tick_params(which="minor", length=0)
-    for i, j in zip(*np.nonzero(matrix)):
+    for i, j in zip(*np.nonzero(matrix if count <= NUMBERED else 0 * matrix)):
         number = f"{matrix[i, j]:.0f}"
         colour = "white" if share[i, j] > 0.5 else "black"
         axes.text(j, i, number, ha="center", va="center", fontsize=8 if len(number) < 4 else 6, color=colour)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
@@ -13,6 +14,28 @@ from aura.data.batch import Stream
 
 TREES = 300
 BANDS = 5  # of the spectrum
+
+
+def by_placement(stream: Stream, worn: Sequence[int]) -> Stream:
+    """An IMU stream (B, S, T, 6) with a slot for each placement of `worn` (ids): a sensor that is missing from a window
+    moves no other. Windows with two sensors at one place, or with more than `worn`, stay as they are."""
+    mask, placement = stream.sensor_mask, stream.placement
+    if mask is None or placement is None:
+        return stream
+    pairs = [(b, s, int(placement[b, s])) for b, s in mask.nonzero().tolist()]
+    if len({(b, place) for b, _, place in pairs}) < len(pairs) or not {place for _, _, place in pairs} <= set(worn):
+        return stream
+    slot = {place: i for i, place in enumerate(worn)}
+    values = stream.values.new_zeros((len(mask), len(worn), *stream.values.shape[2:]))
+    valid = stream.valid.new_zeros((len(mask), len(worn), stream.valid.shape[2]))
+    there = mask.new_zeros((len(mask), len(worn)))
+    for b, s, place in pairs:
+        values[b, slot[place]], valid[b, slot[place]], there[b, slot[place]] = (
+            stream.values[b, s],
+            stream.valid[b, s],
+            True,
+        )
+    return replace(stream, values=values, valid=valid, sensor_mask=there)
 
 
 def window_statistics(stream: Stream, kind: str) -> np.ndarray:

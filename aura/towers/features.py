@@ -41,7 +41,8 @@ def imu_features(stream: Stream, rate_hz: float, world: World, norms: bool, grav
         force, rate = world_motion(acc, gyro, both[..., 0], steps(stream, rate_hz)[:, None], world)
         parts += [torch.where(both, force / GRAVITY, 0.0), torch.where(both, rate, 0.0)]
     if gravity:
-        parts.append(gravity_motion(acc, gyro, has_acc[..., 0], rate_hz))
+        channels = gravity_motion(acc, gyro, has_acc[..., 0], rate_hz)
+        parts += [channels[..., :8], torch.where(has_acc & has_gyro, channels[..., 8:], 0.0)]
     parts += [has_acc.to(values.dtype), has_gyro.to(values.dtype)]
     return torch.cat(parts, dim=-1).transpose(-1, -2)
 

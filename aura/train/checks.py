@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from aura.data.index import Split
@@ -9,6 +10,8 @@ from aura.objectives.config import Classify
 from aura.tasks.fine import terms_of
 from aura.tasks.zeroshot import Prompts
 from aura.train.recipe import Recipe, RecipeError
+
+log = logging.getLogger(__name__)
 
 
 def check_data(recipe: Recipe, sources: Sequence[Split], held_out: Sequence[Split], prompts: Prompts | None) -> None:
@@ -35,7 +38,12 @@ def check_data(recipe: Recipe, sources: Sequence[Split], held_out: Sequence[Spli
                 f" data.sources lasts {need:g} s, which a window of {window.seconds:g} s needs to be moved: take a shorter one"
             )
     if same_text != "string" and "text" in recipe.objective.streams:
-        _check_label("objective.same_text", same_text.removeprefix("label:"), sources)
+        label = same_text.removeprefix("label:")
+        _check_label("objective.same_text", label, sources)
+        there = {value for split in sources for value in split.totals["labels"].get(label, {})}
+        named = {value for group in recipe.objective.meanings.values() for value in group}
+        if absent := sorted(named - there):
+            log.warning("objective.meanings: no sample of data.sources has the %s %s", label, ", ".join(absent))
     if prompts is not None and held_out:
         _check_label("eval.prompts", prompts.label, held_out)
         values = {value for split in held_out for value in split.totals["labels"].get(prompts.label, {}) if value}

@@ -26,9 +26,9 @@ def test_windows_of_another_length_and_whole_samples(unbroken, shards, tmp_path)
     loaded = load_run(unbroken)
     usual = evaluated(unbroken, tmp_path / "usual", *words)
     short = evaluated(unbroken, tmp_path / "short", *words, "--window", "1", "--stride", "0.5")
-    whole = evaluated(unbroken, tmp_path / "whole", *words, "--whole", "--window", "1", "--stride", "0.5")
-    assert (usual["window_s"], usual["stride_s"], usual["whole"]) == (2.0, 0.25, False)
-    assert (short["window_s"], short["stride_s"], whole["whole"]) == (1.0, 0.5, True)
+    whole = evaluated(unbroken, tmp_path / "whole", *words, "--per-sample", "--window", "1", "--stride", "0.5")
+    assert (usual["window_s"], usual["stride_s"], usual["per_sample"]) == (2.0, 0.25, False)
+    assert (short["window_s"], short["stride_s"], whole["per_sample"]) == (1.0, 0.5, True)
     samples = len(Request(loaded, (f"{shards}:val",)).splits()[0])
     assert usual["results"]["imu"]["n"] == 5 * samples  # of 2 s, a quarter of a second apart, in 3 s
     assert short["results"]["imu"]["n"] == 5 * samples  # of 1 s, half a second apart
@@ -73,17 +73,17 @@ def test_whole_is_for_tasks_that_name_classes(unbroken, shards, tmp_path, capsys
                 str(shards),
                 "--task",
                 "retrieval",
-                "--whole",
+                "--per-sample",
                 "--out",
                 str(tmp_path),
             ]
         )
-    assert "--whole is for --task zeroshot, probe, fewshot" in capsys.readouterr().err
+    assert "--per-sample is for --task zeroshot, probe, fewshot, forest" in capsys.readouterr().err
 
 
 def test_probe_of_whole_samples(unbroken, shards, tmp_path):
     found = evaluated(
-        unbroken, tmp_path, *PROBE, "--shards", f"{shards}:val", "--whole", "--window", "1", "--stride", "1"
+        unbroken, tmp_path, *PROBE, "--shards", f"{shards}:val", "--per-sample", "--window", "1", "--stride", "1"
     )
     n = found["results"]["imu, linear"]["n"]
     assert n == len(Request(load_run(unbroken), (f"{shards}:val",)).splits()[0])
