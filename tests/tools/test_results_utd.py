@@ -49,14 +49,14 @@ def utd(tmp_path, monkeypatch):
     blind = {"chance/accuracy": 0.037, "majority/accuracy": 0.04}
     for run in results_utd.runs():
         finished(run, {})
-        told = {"accuracy": 0.8 + 0.01 * run.seed, "macro_f1": 0.7, "n": 5, **blind}
+        told: dict[str, float] = {"accuracy": 0.8 + 0.01 * run.seed, "macro_f1": 0.7, "n": 5, **blind}
         evaluated(run, "zeroshot", dict.fromkeys(results_utd.ZERO_SHOT.values(), told))
         found: dict[str, float] = {"R@1": 0.4 + 0.01 * run.seed, "R@10": 0.9, "MRR": 0.6, "pool": 5, "n": 5}
         found |= {f"chance/{key}": 0.2 for key in ("R@1", "R@10", "MRR")}
         sides = ("imu", "mocap", "pose2d", "text")
         emergent = ("imu:pose2d", "pose2d:imu", "mocap:pose2d", "pose2d:mocap")
         pairs = [f"{a}:{b}" for a in sides for b in sides if a != b]
-        evaluated(run, "retrieval", {p + ", emergent" * (p in emergent): found for p in pairs})
+        evaluated(run, "retrieval", {p + ", emergent" * (p in emergent): dict(found) for p in pairs})
         if "probe" in run.evaluations:
             kinds = ("linear", "1nn")
             evaluated(run, "probe", {f"{s}, {k}": told | {"train": 431} for s in results_utd.STREAMS for k in kinds})
