@@ -1,7 +1,7 @@
 """Ctrl-C ends a command with a word, not with a traceback: `import aura.interrupt` before what takes long to import.
 
-What the interrupt unwinds is cleaned up as ever, and the process dies by SIGINT, as shells expect (128 + 2). Commands that
-mind signals themselves, such as training, are not touched.
+What the interrupt unwinds is cleaned up as ever, and the process dies by SIGINT, as shells expect (128 + 2). Where a command
+minds signals itself, as training does once it runs, that holds.
 """
 
 import sys

@@ -47,11 +47,11 @@ POSE_PIXELS = 480
 ACC_RANGE, GYRO_RANGE = 16 * GRAVITY, float(np.radians(2000))
 TEMPO = {"slow": (0.72, "slowly"), "normal": (1.0, "at a normal pace"), "fast": (1.35, "quickly")}
 
-CARD = """# A synthetic human
+CARD = """# A synthetic human: {activities} activities
 
 Made by `shards/synthetic.py` of aura: a procedural body, no recording of anyone. Licence: CC0-1.0.
 
-Streams: `imu` (nine virtual sensors: specific force and angular velocity, mounted anew in each clip, with bias and
+Streams: `imu` ({sensors} virtual sensors: specific force and angular velocity, mounted anew in each clip, with bias and
 noise), `mocap` (`kinect20`), `pose2d` (`coco17`, noise of half a pixel), `video` (the drawn body) and text.
 Subjects differ in size, tempo, size of movement, habits and handedness; each is in one split only.
 """
@@ -263,14 +263,14 @@ def main() -> None:
     p.add_argument("--val-subjects", type=int, default=8)
     p.add_argument("--test-subjects", type=int, default=1)
     p.add_argument("--clips-per-activity", type=int, default=1, help="of each subject")
-    p.add_argument("--seconds", type=float, default=5.0, help="of each clip, at most 60")
+    p.add_argument("--seconds", type=float, default=5.0, help="of each clip (with --wide, of the longest), at most 60")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--video", action=argparse.BooleanOptionalAction, default=True, help="drawn video")
     p.add_argument(
         "--wide",
         action="store_true",
         help=f"{len(ACTIVITIES | EVERYDAY)} activities instead of {len(ACTIVITIES)}, {len(WIDE_SENSORS)} sensors instead of"
-        f" {len(SENSORS)}, and movements that pause",
+        f" {len(SENSORS)}, clips from 1.5 s on, and movements that pause",
     )
     p.add_argument("--orientation", action="store_true", help="orientation of the sensors beside imu")
     args = p.parse_args()
@@ -289,7 +289,7 @@ def main() -> None:
             partial(samples_of, settings=settings),
             args.out,
             **how_of(args),
-            card=CARD,
+            card=CARD.format(sensors=len(settings.sensors), activities=len(settings.activities)),
             arguments={
                 **asdict(settings),
                 "subjects": [args.subjects, args.val_subjects, args.test_subjects],

@@ -12,6 +12,9 @@ recordings: the run says so, and every evaluation repeats it.
 
 from __future__ import annotations
 
+import aura.interrupt  # noqa: F401  # first: what follows takes long to import
+
+# isort: split
 import argparse
 import math
 import sys
