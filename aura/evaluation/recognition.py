@@ -321,8 +321,8 @@ def forest(request: Request, train: Sequence[str], label: str, seed: int = 0) ->
 
 
 def statistics_of(request: Request, label: str, worn: Sequence[int]) -> dict[str, tuple[Labelled, list[str]]]:
-    """Statistics of the labelled windows of each stream of sensors or of a skeleton, and the windows' samples. Each placement of `worn` (ids) has its
-    columns."""
+    """Statistics of the labelled windows of each stream of sensors or of a skeleton, and the windows' samples.
+    Where windows have several sensors, each placement of `worn` (ids) has columns of its own."""
     parts: dict[str, list[Labelled]] = {}
     samples: dict[str, list[str]] = {}
     for batch in make_reader(request):
@@ -334,7 +334,7 @@ def statistics_of(request: Request, label: str, worn: Sequence[int]) -> dict[str
             there = values.present & (batch.weight > 0)
             rows = [i for i, name in enumerate(names) if name and bool(there[i])]
             if rows:
-                if settings.kind == "imu":
+                if settings.kind == "imu" and values.values.shape[1] > 1:
                     values = by_placement(values, worn)
                 found = torch.from_numpy(window_statistics(values, settings.kind)[rows])
                 kept = [names[i] for i in rows]

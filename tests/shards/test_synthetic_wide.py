@@ -51,11 +51,24 @@ def test_clips_keep_the_format_and_are_movements_of_a_body(clips: dict[str, list
         for sample in samples:
             validate(sample)
             imu = sample.arrays["imu"]
-            assert imu.shape == (len(WIDE_SENSORS), round(sample.duration_s * 50), 6), name
+            assert imu.shape[::2] == (len(WIDE_SENSORS), 6), name
+            assert abs(imu.shape[1] - sample.duration_s * 50) <= 1, name
             norm = np.linalg.norm(imu[..., :3].astype(float), axis=-1)
-            assert norm.mean() == pytest.approx(G, rel=0.4), name
-            assert norm.max() < 16 * G, name
+            assert norm[2].mean() == pytest.approx(G, rel=0.6), name  # the pelvis
+            assert norm.mean() < 5 * G, name
+            assert norm.max() <= 16 * G * 3**0.5 + 1e-3, name  # the sensors' range
             assert np.abs(sample.arrays["mocap"][..., 2]).max() < 3.0, name
+
+
+def test_a_walker_shakes_as_a_real_one() -> None:
+    """The pelvis of people who walk accelerates by 2 to 3 m/s^2 rms; faster ones by more."""
+    shaken = []
+    for subject in range(12):
+        person = synthetic.make_subject("s", np.random.default_rng([0, subject]))
+        clip = synthetic.clip("k", person, "walk", ACTIVITIES["walk"], np.random.default_rng([1, subject]), WIDE)
+        if clip.labels["tempo"] == "normal":
+            shaken.append(np.linalg.norm(clip.arrays["imu"][2, :, :3].astype(float), axis=-1).std())
+    assert 1.0 < np.median(shaken) < 6.0
 
 
 def test_basic_clips_are_the_same_with_and_without_more_activities() -> None:

@@ -1,11 +1,13 @@
 """The random forest on statistics of windows."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from aura.data.batch import Stream
-from aura.tasks.forest import BANDS, forest, window_statistics
+from aura.tasks.forest import BANDS, by_placement, forest, window_statistics
 
 RATE, STEPS = 20.0, 80
 
@@ -77,3 +79,23 @@ def test_it_learns_what_statistics_tell():
     assert sure.shape == (30, 2)
     np.testing.assert_allclose(sure.sum(1), 1)
     assert forest(train, labels, test)[1] == pytest.approx(sure)
+
+
+def test_a_sensor_that_is_missing_moves_no_other():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(3, 2, 5, 6, generator=generator)
+    there = torch.tensor([[True, True], [True, False], [True, True]])
+    stream = Stream(
+        values=values,
+        present=torch.ones(3, dtype=torch.bool),
+        valid=there[..., None].expand(3, 2, 5).clone(),
+        sensor_mask=there,
+        placement=torch.tensor([[13, 24], [24, 0], [24, 13]]),
+    )
+    found = by_placement(stream, [13, 20, 24])
+    assert found.sensor_mask.tolist() == [[True, False, True], [False, False, True], [True, False, True]]
+    torch.testing.assert_close(found.values[[0, 2], 0], torch.stack([values[0, 0], values[2, 1]]))
+    torch.testing.assert_close(found.values[:, 2], torch.stack([values[0, 1], values[1, 0], values[2, 0]]))
+    assert found.valid.any(-1).tolist() == found.sensor_mask.tolist()
+    twice = dataclasses.replace(stream, placement=torch.zeros(3, 2, dtype=torch.int64))
+    assert by_placement(twice, [0]) is twice, "two sensors at unknown places are not told apart"
