@@ -52,7 +52,7 @@ def test_clips_keep_the_format_and_are_movements_of_a_body(clips: dict[str, list
             validate(sample)
             imu = sample.arrays["imu"]
             assert imu.shape[::2] == (len(WIDE_SENSORS), 6), name
-            assert abs(imu.shape[1] - sample.duration_s * 50) <= 1, name
+            assert abs(imu.shape[1] - sample.duration_s * 50) < 1.5, name
             norm = np.linalg.norm(imu[..., :3].astype(float), axis=-1)
             assert norm[2].mean() == pytest.approx(G, rel=0.6), name  # the pelvis
             assert norm.mean() < 5 * G, name
