@@ -1,6 +1,7 @@
 """The wide synthetic human: every activity keeps the format, and neither its means nor its silence give it away."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,14 +51,14 @@ def test_clips_keep_the_format_and_are_movements_of_a_body(clips: dict[str, list
     for name, samples in clips.items():
         for sample in samples:
             validate(sample)
-            imu = sample.arrays["imu"]
+            imu: Any = sample.arrays["imu"]
             assert imu.shape[::2] == (len(WIDE_SENSORS), 6), name
             assert abs(imu.shape[1] - sample.duration_s * 50) < 1.5, name
             norm = np.linalg.norm(imu[..., :3].astype(float), axis=-1)
-            assert norm[2].mean() == pytest.approx(G, rel=0.6), name  # the pelvis
+            assert 0.8 * G < norm[2].mean() < 3 * G, name  # the pelvis; much where it flies
             assert norm.mean() < 5 * G, name
             assert norm.max() <= 16 * G * 3**0.5 + 1e-3, name  # the sensors' range
-            assert np.abs(sample.arrays["mocap"][..., 2]).max() < 3.0, name
+            assert np.abs(np.asarray(sample.arrays["mocap"])[..., 2]).max() < 3.0, name
 
 
 def test_a_walker_shakes_as_a_real_one() -> None:
@@ -67,7 +68,7 @@ def test_a_walker_shakes_as_a_real_one() -> None:
         person = synthetic.make_subject("s", np.random.default_rng([0, subject]))
         clip = synthetic.clip("k", person, "walk", ACTIVITIES["walk"], np.random.default_rng([1, subject]), WIDE)
         if clip.labels["tempo"] == "normal":
-            shaken.append(np.linalg.norm(clip.arrays["imu"][2, :, :3].astype(float), axis=-1).std())
+            shaken.append(np.linalg.norm(np.asarray(clip.arrays["imu"])[2, :, :3].astype(float), axis=-1).std())
     assert 1.0 < np.median(shaken) < 6.0
 
 
@@ -110,7 +111,7 @@ def test_means_do_not_tell_the_activity() -> None:
     rows: dict[str, dict[str, list]] = {"train": {}, "val": {}}
     for recording in synthetic.plan(8, 3, 0, 1):
         for split, sample in synthetic.samples_of(recording, WIDE):
-            imu = sample.arrays["imu"][[3, 4, 7, 8, 1]].astype(float)  # wrists, ankles, chest
+            imu: Any = np.asarray(sample.arrays["imu"])[[3, 4, 7, 8, 1]].astype(float)  # wrists, ankles, chest
             norms = np.linalg.norm(imu.reshape(*imu.shape[:2], 2, 3), axis=-1)
             power = np.abs(np.fft.rfft(norms - norms.mean(1, keepdims=True), 256, axis=1)) ** 2
             edges = [1, 4, 8, 13, 20, 30, 45, 64, 128]

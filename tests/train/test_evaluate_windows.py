@@ -40,7 +40,9 @@ def test_all_sensors_are_read_where_training_drew_some(unbroken, shards):
     request = Request(load_run(unbroken), (f"{shards}:val",), pool=6)
     batch = next(iter(make_reader(request)))
     assert batch.streams["imu"].values.shape[1] == 9
-    assert bool(batch.streams["imu"].sensor_mask[batch.weight > 0].all())
+    mask = batch.streams["imu"].sensor_mask
+    assert mask is not None
+    assert bool(mask[batch.weight > 0].all())
     one = next(iter(make_reader(request, "chest")))
     assert one.streams["imu"].values.shape[1] == 1
     found = embed(request).sides["pooled", "imu"]
@@ -58,7 +60,7 @@ def test_windows_that_a_model_cannot_read_are_told(unbroken):
     loaded = load_run(unbroken)
     assert with_window(loaded, None, None).recipe == loaded.recipe
     assert with_window(loaded, 1.5, None).recipe.data.window.stride_s is None  # one after another
-    loaded.model.towers["imu"].any_length = False
+    loaded.model.towers["imu"].any_length = False  # type: ignore[assignment]
     with pytest.raises(EvaluationError, match=r"its tower of imu reads no other length than 2 s"):
         with_window(loaded, 1.5, None)
 
