@@ -126,11 +126,11 @@ def with_window(loaded: Loaded, seconds: float | None, stride_s: float | None) -
         raise EvaluationError(f"--window, --stride: {loaded.recipe.name} reads a sample whole, as one window")
     if seconds is not None and seconds != window.seconds:
         towers = {name: cast(Tower, tower) for name, tower in loaded.model.towers.items()}
-        if fixed := [name for name, tower in towers.items() if not tower.any_length]:
-            why = f"its tower of {', '.join(fixed)} reads no other length than {window.seconds:g} s"
-            raise EvaluationError(
-                f"--window {seconds:g}: {why}. A model of others is imported for windows of another length"
-            )
+        for name, tower in towers.items():
+            longest = window.seconds if tower.longest_s is None else tower.longest_s
+            if not tower.any_length and (tower.longest_s is None or seconds > longest + 1e-6):
+                reads = f"windows of {longest:g} s alone" if tower.longest_s is None else f"at most {longest:g} s"
+                raise EvaluationError(f"--window {seconds:g}: the tower of {name} reads {reads}")
         if clips := [name for name in loaded.precomputed if loaded.recipe.inputs[name].kind != "text"]:
             raise EvaluationError(
                 f"--window {seconds:g}: embeddings of {', '.join(clips)} are stored for windows of {window.seconds:g} s"

@@ -50,6 +50,7 @@ class Tower(nn.Module, ABC):
     moments_shape   (N, M) of `TowerOutput.moments`, None for a tower without the shallow branch
     token_s         seconds of a token of a tower whose tokens are of sensors or body parts; None: of other towers
     any_length      it reads other lengths than the windows that it was made for, too
+    longest_s       where not: seconds of the longest window that it reads, shorter ones too; None: its own alone
     any_sensors     it reads any number of sensors, whatever number it was trained on
     """
 
@@ -57,6 +58,7 @@ class Tower(nn.Module, ABC):
     moments_shape: tuple[int, int] | None = None
     token_s: float | None = None
     any_length: bool = True
+    longest_s: float | None = None
     any_sensors: bool = False
     frozen: bool = False
     lora_targets: tuple[str, ...] = ("qkv", "out", "up", "down")

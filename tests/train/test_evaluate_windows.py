@@ -61,8 +61,12 @@ def test_windows_that_a_model_cannot_read_are_told(unbroken):
     assert with_window(loaded, None, None).recipe == loaded.recipe
     assert with_window(loaded, 1.5, None).recipe.data.window.stride_s is None  # one after another
     loaded.model.towers["imu"].any_length = False  # type: ignore[assignment]
-    with pytest.raises(EvaluationError, match=r"its tower of imu reads no other length than 2 s"):
+    with pytest.raises(EvaluationError, match="the tower of imu reads windows of 2 s alone"):
         with_window(loaded, 1.5, None)
+    loaded.model.towers["imu"].longest_s = 4.0  # type: ignore[assignment]
+    assert with_window(loaded, 3.0, 1.0).recipe.data.window.stride_s == 1.0
+    with pytest.raises(EvaluationError, match="the tower of imu reads at most 4 s"):
+        with_window(loaded, 5.0, None)
 
 
 def test_whole_is_for_tasks_that_name_classes(unbroken, shards, tmp_path, capsys):

@@ -127,6 +127,7 @@ class ImagebindImu(Imagebind):
         channels, _ = window_shape(config.kind, input, seconds)
         check_window(config.kind, seconds, input.rate_hz, ITEMS)
         super().__init__(config, ITEMS // ITEMS_OF_PATCH, extra=True)
+        self.longest_s = ITEMS / input.rate_hz
         self.standardize = config.standardize
         self.stem = nn.Linear(channels * ITEMS_OF_PATCH, config.width, bias=False)
         self.stem_norm = nn.LayerNorm(config.width)

@@ -110,6 +110,7 @@ class Unimts(Tower):
         if input.rate_hz != RATE_HZ:
             raise ValueError(f"inputs.rate_hz is {input.rate_hz:g}: a tower of kind 'unimts' reads {RATE_HZ} Hz")
         check_window(config.kind, seconds, input.rate_hz, ITEMS)
+        self.longest_s = ITEMS / input.rate_hz
         self.width = OUTPUT
         self.channels = channels = 6 if config.gyroscope else 3
         self.register_buffer("adjacency", torch.from_numpy(adjacency()))
