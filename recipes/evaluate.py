@@ -51,7 +51,14 @@ def main(arguments: list[str] | None = None) -> int:
     from aura.data.storage import StorageError
     from aura.data.writer import ShardError
     from aura.evaluation.result import text, write
-    from aura.evaluation.windows import EvaluationError, Request, check_leaks, missing_streams, with_window
+    from aura.evaluation.windows import (
+        EvaluationError,
+        Request,
+        check_leaks,
+        missing_streams,
+        unread_sensors,
+        with_window,
+    )
     from aura.train.loaded import load_run
     from aura.train.recipe import RecipeError
     from aura.train.rundir import RunError
@@ -60,7 +67,12 @@ def main(arguments: list[str] | None = None) -> int:
         loaded = load_run(options.checkpoint, options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         loaded = with_window(loaded, options.window, options.stride)
         request = Request(
-            loaded, tuple(options.shards or ()), options.workers, options.pool, per_sample=options.per_sample
+            loaded,
+            tuple(options.shards or ()),
+            options.workers,
+            options.pool,
+            per_sample=options.per_sample,
+            all_sensors=options.all_sensors,
         )
         options.out.mkdir(parents=True, exist_ok=True)
         shared, notes = [], []
@@ -68,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
             missing = missing_streams(request)
             also = options.train if options.task in LEARNS else ()
             shared, notes = check_leaks(request, also, refuse=options.leaks == "refuse")
+            notes = [*unread_sensors(request), *notes]
             if missing:
                 notes = [f"the shards have no {', '.join(missing)}: not evaluated", *notes]
         result = TASKS[options.task](request, options)
@@ -106,6 +119,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--workers", type=int, default=0, help="reading processes (0: here)")
     add("--pool", type=int, help="at most so many windows, spread evenly (default: all)")
     add("--window", type=float, metavar="S", help="seconds of a window (default: as in training)")
+    add("--all-sensors", action="store_true", help="all sensors of a sample, where training drew some of them")
     add("--stride", type=float, metavar="S", help="seconds from one window to the next (default: its length)")
     add(
         "--leaks",

@@ -8,8 +8,8 @@ RECIPE = "recipes/zero_shot.yaml"
 SEEDS = (0, 1, 2)
 BERKELEY = ["--shards", "data/berkeley_mhad:test"]
 SP_SW = ["--shards", "data/sp_sw_har:test"]
-CLIPS = ["--per-sample", "--window", "4", "--stride", "1"]  # movements that repeat
-MOMENTS = ["--per-sample", "--window", "2", "--stride", "1"]  # runs of one activity, of 0.5 to 4 s
+CLIPS = ["--all-sensors", "--per-sample", "--window", "4", "--stride", "1"]  # movements that repeat
+MOMENTS = ["--all-sensors", "--per-sample", "--window", "2", "--stride", "1"]  # runs of one activity, of 0.5 to 4 s
 TARGETS = {
     "berkeley": [*BERKELEY, *CLIPS, "--prompts", "recipes/prompts/berkeley_mhad.yaml"],
     "sp_sw": [*SP_SW, *MOMENTS, "--prompts", "recipes/prompts/sp_sw_har.yaml"],

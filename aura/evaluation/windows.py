@@ -31,6 +31,7 @@ class Request:
     pool      at most so many windows, spread evenly over all; None: all
     split     of a DIR without one
     per_sample  a row is a whole sample: the mean of its windows
+    all_sensors read all sensors of a sample, where the recipe reads some
     """
 
     loaded: Loaded
@@ -39,10 +40,11 @@ class Request:
     pool: int | None = None
     split: str = "val"
     per_sample: bool = False
+    all_sensors: bool = False
 
     def of(self, shards: Sequence[str], split: str) -> Request:
         """The same model, all windows of other shards."""
-        return Request(self.loaded, tuple(shards), self.workers, None, split, self.per_sample)
+        return Request(self.loaded, tuple(shards), self.workers, None, split, self.per_sample, self.all_sensors)
 
     def splits(self) -> list[Split]:
         return [open_split(source.path, source.split) for source in self.sources]
@@ -53,21 +55,41 @@ class Request:
 
 
 def inputs_of(request: Request, placement: str | None = None) -> dict[str, Input]:
-    """How the streams are read; `placement`: of the sensors there alone. Where training drew some sensors of each sample at
-    random, all are read, if the tower takes any number."""
+    """How the streams are read: as in the recipe, or of all sensors where asked and the recipe names none; `placement`: of the
+    sensors there alone. EvaluationError where a tower reads no other number of sensors."""
     inputs = dict(request.loaded.recipe.inputs)
     for name, settings in inputs.items():
         if not isinstance(settings, ImuInput):
             continue
         if placement is not None:
             changed = {"placements": (placement,), "sensors": 1}
-        elif settings.placements or not cast(Tower, request.loaded.model.towers[name]).any_sensors:
+        elif settings.placements or not request.all_sensors:
             continue
+        elif not cast(Tower, request.loaded.model.towers[name]).any_sensors:
+            raise EvaluationError(f"--all-sensors: the tower of {name} reads {settings.sensors} alone")
         else:
-            arrays = (entry["members"].get(f"{name}.npy") for split in request.splits() for entry in split.entries())
-            changed = {"sensors": max([settings.sensors, *(array[3][0] for array in arrays if array is not None)])}
+            changed = {"sensors": max(settings.sensors, most_sensors(request, name))}
         inputs[name] = ImuInput.model_validate(settings.model_dump() | changed)
     return inputs
+
+
+def most_sensors(request: Request, stream: str) -> int:
+    """Sensors of the sample that has most of them; 0 where no sample has the stream."""
+    arrays = (entry["members"].get(f"{stream}.npy") for split in request.splits() for entry in split.entries())
+    return max((array[3][0] for array in arrays if array is not None), default=0)
+
+
+def unread_sensors(request: Request) -> list[str]:
+    """In words, of which streams samples have more sensors than are read."""
+    lines = []
+    for name, settings in inputs_of(request).items():
+        if isinstance(settings, ImuInput) and not settings.placements:
+            there = most_sensors(request, name)
+            if there > settings.sensors:
+                lines.append(
+                    f"{name}: of up to {there} sensors of a sample {settings.sensors} are read; --all-sensors reads all"
+                )
+    return lines
 
 
 def make_reader(request: Request, placement: str | None = None) -> EvalReader:

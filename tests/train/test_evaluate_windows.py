@@ -37,7 +37,7 @@ def test_windows_of_another_length_and_whole_samples(unbroken, shards, tmp_path)
 
 
 def test_all_sensors_are_read_where_training_drew_some(unbroken, shards):
-    request = Request(load_run(unbroken), (f"{shards}:val",), pool=6)
+    request = Request(load_run(unbroken), (f"{shards}:val",), pool=6, all_sensors=True)
     batch = next(iter(make_reader(request)))
     assert batch.streams["imu"].values.shape[1] == 9
     mask = batch.streams["imu"].sensor_mask

@@ -48,6 +48,7 @@ def small(values: dict) -> dict:
             tower.update(model=CLIP, pretrained=None)
         elif tower["kind"] == "transformers_text":
             values["towers"][stream] = {"kind": "clip_text", "model": CLIP, "tuning": tower.get("tuning", "full")}
+    values["inputs"].get("text", {}).pop("stored", None)
     if "video" in values["inputs"]:
         values["inputs"]["video"]["size"] = 32
     return values
