@@ -15,30 +15,27 @@ def run(m: Motion) -> None:
     m.add(pitch=8, lift=flight(2 * p + 0.6, 0.6, 0.08 * m.amp))
 
 
-def walk_in_place(m: Motion) -> None:
-    p, a = m.phase(0.85), m.size()
+def on_the_spot(m: Motion, hz: float, hip: float, knee: float, arm: float) -> np.ndarray:
+    """Lifts one knee after the other, the arms against them; degrees. The phase (T,) of the steps."""
+    p, a = m.phase(hz), m.size()
     for side, shift in (("d", 0.0), ("o", np.pi)):
         up = bump(p + shift, 0.0, 2.0)
         m.add(
             **{
-                f"{side}_hip_flex": 32 * a * up,
-                f"{side}_knee": 50 * a * up,
-                f"{side}_shoulder_flex": -14 * a * (up - 0.4),
+                f"{side}_hip_flex": hip * a * up,
+                f"{side}_knee": knee * a * up,
+                f"{side}_shoulder_flex": -arm * a * (up - 0.4),
             }
         )
+    return p
+
+
+def walk_in_place(m: Motion) -> None:
+    on_the_spot(m, 0.85, 32, 50, 14)
 
 
 def jog_in_place(m: Motion) -> None:
-    p, a = m.phase(1.4), m.size()
-    for side, shift in (("d", 0.0), ("o", np.pi)):
-        up = bump(p + shift, 0.0, 2.0)
-        m.add(
-            **{
-                f"{side}_hip_flex": 35 * a * up,
-                f"{side}_knee": 70 * a * up,
-                f"{side}_shoulder_flex": -28 * a * (up - 0.4),
-            }
-        )
+    p = on_the_spot(m, 1.4, 35, 70, 28)
     m.add(b_elbow=65, lift=flight(2 * p, 0.5, 0.045 * m.amp))
 
 

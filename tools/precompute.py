@@ -281,8 +281,7 @@ def encode_run(
     waiting: Rows = []
     owners: list[int] = []
     which: list[int] = []  # row of `done` that each row of the owners is
-    known: dict[bytes, int] = {}
-    begun = 0
+    known: dict[Any, int] = {}  # texts, or rows counted, to their row of `done`
     done: list[np.ndarray] = []
     todo = [i for i, found in added.items() if not found.fault]
     for i, loaded in zip(todo, ahead(pool, load, todo, workers)):
@@ -293,11 +292,11 @@ def encode_run(
             added[i].entries[array] = entry | {"tower": encoder.tower}
             owners += [i] * len(rows)
             for row in rows:
-                words = row[0].numpy().tobytes() if encoder.stream == "text" else None
-                if words is None or words not in known:
+                content = row[0].numpy().tobytes() if encoder.stream == "text" else len(which)
+                if content not in known:
+                    known[content] = len(known)
                     waiting.append(row)
-                    begun += 1
-                which.append(begun - 1 if words is None else known.setdefault(words, begun - 1))
+                which.append(known[content])
             while len(waiting) >= batch:
                 done.append(encode(encoder, waiting[:batch]))
                 waiting = waiting[batch:]
