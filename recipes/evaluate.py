@@ -98,7 +98,8 @@ def main(arguments: list[str] | None = None) -> int:
         ValueError,
         OSError,
     ) as error:
-        print(f"error: {error}", file=sys.stderr)
+        unnamed = isinstance(error, OSError) and error.errno and not error.filename  # as of a full disk
+        print(f"error: {options.out}: {error}" if unnamed else f"error: {error}", file=sys.stderr)
         return 1
     if result.figures:
         print(text(result))
@@ -277,9 +278,9 @@ def transfer(request: Request, options: argparse.Namespace) -> Result:
 
 
 def forest(request: Request, options: argparse.Namespace) -> Result:
-    from aura.evaluation import recognition
+    from aura.evaluation import forests
 
-    return recognition.forest(request, options.train, options.label)
+    return forests.forest(request, options.train, options.label)
 
 
 def finetune(request: Request, options: argparse.Namespace) -> Result:

@@ -1,5 +1,6 @@
 """Stored embeddings are those of the frozen towers: training from them is training from pixels and tokens."""
 
+import io
 import json
 import logging
 
@@ -10,7 +11,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from aura.data.index import open_split
+from aura.data.index import open_folder, open_split
 from aura.data.reader import EvalReader, ReadError, TrainReader
 from aura.data.writer import ShardError
 from aura.model import AuraModel
@@ -299,6 +300,34 @@ def test_workers_and_stops_change_no_byte(shards, stored, clip_weights, tmp_path
     calls.clear()
     precompute(str(shards), recipe, tmp_path / "whole", batch=7)
     assert len(calls) < total < 2 * len(calls)  # what was done before the stop was not done again
+
+
+def test_a_text_that_samples_share_is_encoded_once(shards, clip_weights, tmp_path, monkeypatch):
+    """And every sample has the embeddings of its own texts, in their order."""
+    recipe = recipe_of(shards, clip_weights / "one.safetensors")
+    encode, encoded = tool.encode, []
+
+    def counts(encoder, rows):
+        encoded.extend(row[0].numpy().tobytes() for row in rows)
+        return encode(encoder, rows)
+
+    monkeypatch.setattr(tool, "encode", counts)
+    precompute(str(shards), recipe, tmp_path, streams=("text",), batch=7)
+    model, tokenize = model_of(recipe), make_tokenizer(recipe.towers)
+    assert tokenize is not None
+    distinct = rows = 0
+    for name in open_folder(str(tmp_path)):
+        said = set()
+        for files in members(tmp_path, name).values():
+            texts = [text["text"] for text in json.loads(files["json"])["texts"]]
+            said |= set(texts)
+            rows += len(texts)
+            if texts:
+                with torch.no_grad():
+                    wanted = model.towers["text"].encode(tokenize(texts)).numpy()
+                np.testing.assert_allclose(np.load(io.BytesIO(files["text.emb.npy"])), wanted, atol=2e-3)
+        distinct += len(said)
+    assert len(encoded) == distinct < rows
 
 
 def test_a_video_that_cannot_be_decoded_is_left_out_named_and_counted(clip_weights, tmp_path, capsys):

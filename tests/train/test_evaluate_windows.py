@@ -1,6 +1,8 @@
 """Evaluation on windows of another length, of whole samples, with all sensors, and of shards whose texts are not stored."""
 
 import json
+import resource
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,7 +71,25 @@ def test_windows_that_a_model_cannot_read_are_told(unbroken):
         with_window(loaded, 5.0, None)
 
 
-def test_whole_is_for_tasks_that_name_classes(unbroken, shards, tmp_path, capsys):
+def test_what_cannot_be_read_or_written_is_told_with_its_place(unbroken, shards, tmp_path, capsys):
+    words = ["--checkpoint", str(unbroken), "--shards", f"{shards}:val", "--task", "zeroshot", "--out", str(tmp_path)]
+    assert main([*words, "--window", "40"]) == 1
+    said = capsys.readouterr().err
+    assert "the model reads nothing of the" in said
+    assert "hold less than data.window.min_cover (0.5) of 40 s" in said
+    size = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, size[1]))
+    try:
+        assert main(words) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, size)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert f"error: {tmp_path}: [Errno 27] File too large" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()), "no half of a file stays"
+
+
+def test_per_sample_is_for_tasks_that_name_classes(unbroken, shards, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(
             [

@@ -53,8 +53,10 @@ def read_weights(path: Path) -> Weights:
     """The tensors of a file of `torch.save`; nothing but tensors is unpickled. ValueError for any other file."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as a file of weights alone: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:  # whose words advise to unpickle all the same
+        raise ValueError(f"{path} is damaged, or holds something else than weights, which is not read") from error
     if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
         raise ValueError(f"{path} holds something else than tensors by name, such as a training's whole state")
     return dict(found)
