@@ -317,7 +317,7 @@ def test_a_text_that_samples_share_is_encoded_once(shards, clip_weights, tmp_pat
     assert tokenize is not None
     distinct = rows = 0
     for name in open_folder(str(tmp_path)):
-        split = open_split(str(tmp_path), name)
+        split = open_split(str(shards), name)
         shard_of = np.repeat(np.arange(len(split.shards)), [shard.samples for shard in split.shards])
         said = set()
         for shard, files in zip(shard_of, members(tmp_path, name).values()):
