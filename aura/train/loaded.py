@@ -10,10 +10,9 @@ import torch
 from aura.model import AuraModel
 from aura.tasks.zeroshot import Prompts
 from aura.towers.stored import Tokenize
-from aura.train.checkpoint import latest_checkpoint, read_state
 from aura.train.loop import build
 from aura.train.recipe import Recipe, load_recipe
-from aura.train.rundir import RunError
+from aura.weights import RunError, find_checkpoint, read_state
 
 
 @dataclass(frozen=True)
@@ -36,20 +35,6 @@ class Loaded:
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
-
-
-def find_checkpoint(path: Path) -> Path:
-    """A checkpoint itself, or the latest one of a run. RunError where there is none."""
-    if (path / "state.json").is_file():
-        return path
-    if not path.is_dir():
-        raise RunError(f"{path} does not exist: name a run directory, or one of its checkpoints")
-    found = latest_checkpoint(path / "checkpoints") if (path / "checkpoints").is_dir() else None
-    if found is None:
-        raise RunError(
-            f"{path} holds no whole checkpoint: name a run directory (with checkpoints/), or a checkpoint in it"
-        )
-    return found
 
 
 def load_run(path: str | Path, device: str = "cpu") -> Loaded:

@@ -39,6 +39,7 @@ from aura.train.rundir import RunDir, RunError, environment
 from aura.train.schedule import lr_factor
 from aura.train.signals import PREEMPTED, Signals
 from aura.train.step import forward_backward
+from aura.weights import load_weights
 
 T = TypeVar("T")
 REMEDY = (
@@ -230,7 +231,7 @@ def build(
             recipe.inputs, recipe.towers, recipe.objective, recipe.embedding, recipe.data.window.seconds, precision
         )
         if found is not None:
-            checkpoint.load_weights(found, model)
+            load_weights(found, model)
         elif recipe.init:
             checkpoint.load_towers(Path(recipe.init), model)
         tokenize = make_tokenizer(recipe.towers)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from aura.train import checkpoint
 from aura.train.optim import make_optimizer
 from aura.train.rundir import RunError
+from aura.weights import load_weights
 from tests.train import resume_worker
 from tests.train.batches import tiny_model, tiny_recipe
 from tests.train.test_parity import CASES, free_port
@@ -95,7 +96,7 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(saved, damage):
         (newest / "state.json").write_text(json.dumps(value | {"format": "something/9"}))
     assert checkpoint.latest_checkpoint(saved) == saved / "step_00000001"
     with pytest.raises(RunError, match="not a whole checkpoint"):
-        checkpoint.load_weights(newest, tiny_model(tiny_recipe()))
+        load_weights(newest, tiny_model(tiny_recipe()))
 
 
 def test_a_weight_of_another_shape_or_a_pickle_is_refused_by_name(saved):
@@ -106,13 +107,13 @@ def test_a_weight_of_another_shape_or_a_pickle_is_refused_by_name(saved):
     blob = file.read_bytes().ljust(len(content), b"\0")[: len(content)]
     file.write_bytes(blob)
     with pytest.raises(RunError, match=r"imu\.safetensors cannot be read as safetensors"):
-        checkpoint.load_weights(newest, tiny_model(tiny_recipe()))
+        load_weights(newest, tiny_model(tiny_recipe()))
     file.write_bytes(content)
     recipe = tiny_recipe()
     wide = recipe.towers["imu"].model_copy(update={"width": 32})
     other = recipe.model_copy(update={"towers": {**recipe.towers, "imu": wide}})
     with pytest.raises(RunError, match=r"has shape .* the recipe needs"):
-        checkpoint.load_weights(newest, tiny_model(other))
+        load_weights(newest, tiny_model(other))
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(saved, monkeypatch):
