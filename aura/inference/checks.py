@@ -13,6 +13,7 @@ from aura.inference.recordings import G
 
 # Of a sensor at rest, of a fast movement, and of a standing body: where a model says nothing of its training.
 PLAUSIBLE = {"acc": [6.0, 9.8, 20.0], "gyro": [0.0, 0.5, 10.0], "height": [0.4, 1.5, 2.2]}
+SLOWER = 0.75
 LIMIT = 2.0  # a median this many times beyond the 1st or 99th percentile of training is told
 
 
@@ -28,9 +29,8 @@ def doubts(record: MemoryRecord, stream: str, settings: Input, statistics: Mappi
     about, kind = record.head["streams"][stream], kind_of(stream)
     known = statistics.get(stream, {})
     found = []
-    rate = getattr(settings, "rate_hz", None)
-    slowest = min(rate, known["rate_hz"][0]) if rate and "rate_hz" in known else rate
-    if rate is not None and about["rate_hz"] < 0.75 * slowest:
+    rate: float | None = getattr(settings, "rate_hz", None)
+    if rate is not None and about["rate_hz"] < SLOWER * min(rate, *known.get("rate_hz", [rate])):
         found.append(
             f"{stream} at {about['rate_hz']:g} Hz: the model reads {rate:g} Hz, what is faster than half your rate is missing"
         )

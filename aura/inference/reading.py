@@ -156,7 +156,8 @@ def _several(values: Any, stream: str) -> bool:
         return listed
     if listed and any(hasattr(value, "shape") for value in values):
         return True
-    return (len(values.shape) if hasattr(values, "shape") else _depth(values)) > RECORDING
+    shape = getattr(values, "shape", None)
+    return (_depth(values) if shape is None else len(shape)) > RECORDING
 
 
 def _depth(values: Any) -> int:
