@@ -3,6 +3,7 @@ from."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,14 +64,21 @@ class ModelConfig(Config):
     training: dict[str, Any] = Field(default_factory=dict)
 
     def streams_of(self, modalities: Sequence[str] | None) -> list[str]:
-        """Streams of the model that are of these names or kinds (`video` is every stream of video); None: all. ValueError for
-        what it lacks."""
+        """Streams of the model that are of these names or kinds (`video` is every stream of video); None: all, but for a text
+        whose package is not installed: the stored phrases stand for it. ValueError for what the model lacks."""
         if modalities is None:
-            return list(self.towers)
+            return [name for name in self.towers if name != "text" or not self.phrases or not self.lacks]
         unknown = [m for m in modalities if m not in self.towers and m not in {x.split("_")[0] for x in self.towers}]
         if unknown:
             raise ValueError(f"{self.name} has no {', '.join(unknown)}; it has {', '.join(self.towers)}")
         return [name for name in self.towers if name in modalities or name.split("_")[0] in modalities]
+
+    @property
+    def lacks(self) -> str:
+        """The package that the tower of text needs and that is not installed; "": it has what it needs."""
+        model = getattr(self.towers.get("text"), "model", "")
+        package = model.removeprefix("package:").partition("/")[0] if str(model).startswith("package:") else ""
+        return package if package and importlib.util.find_spec(package) is None else ""
 
 
 def read_config(folder: Path) -> ModelConfig:

