@@ -172,6 +172,13 @@ def test_faults_that_pass_are_tried_again(hub, client, release, repo, where, kin
     assert client.waits[:2] == ([8, 8] if kind == 429 else [1, 2])
 
 
+def test_a_lock_of_another_push_is_waited_for(hub, client, release, repo):
+    hub.fail("POST .*/commit/", 409, times=3)
+    client("push_folder", folder=release, repo_id=repo)
+    assert len(hub.repositories[repo].log()) == 2
+    assert client.waits == [1, 2, 4]
+
+
 def test_a_commit_whose_answer_is_lost_is_not_made_again(hub, client, release, repo):
     hub.fail("POST .*/commit/", "lose")
     pushed = client("push_folder", folder=release, repo_id=repo)
