@@ -5,7 +5,21 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ["body", "data", "towers", "objectives", "model", "tasks", "model_card", "hub", "train", "evaluation"]
+LAYERS = [
+    "body",
+    "data",
+    "towers",
+    "objectives",
+    "model",
+    "weights",
+    "tasks",
+    "hub",
+    "model_card",
+    "inference",
+    "export",
+    "train",
+    "evaluation",
+]
 
 
 def imported(path: Path) -> set[str]:

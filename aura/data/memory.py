@@ -33,6 +33,9 @@ class MemoryRecord(Record):
     def shape(self, array: str) -> tuple[int, ...]:
         return np.shape(self._array(array))
 
+    def array(self, name: str) -> np.ndarray:
+        return self._array(name)
+
     def items(
         self, array: str, start: int, stop: int, rows: list[int] | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:

@@ -32,7 +32,9 @@ def place(encoder: Encoder, sensors: Recording, bodies: Sequence[Recording], obj
     fine = fine_of(objective, sensors.name, bodies[0].name)
     if fine is None:
         known = ", ".join(objective.fine) or "none"
-        raise ValueError(f"the model does not align {sensors.name} with {bodies[0].name} by body parts; aligned are: {known}")
+        raise ValueError(
+            f"the model does not align {sensors.name} with {bodies[0].name} by body parts; aligned are: {known}"
+        )
     by_tokens = encoder.by_tokens(sensors.name, bodies[0].name)
     compare = part_similarity if by_tokens else local_similarity
     found = []
@@ -40,7 +42,8 @@ def place(encoder: Encoder, sensors: Recording, bodies: Sequence[Recording], obj
         (first_a, last_a), (first_b, last_b) = sensors.extents[0], body.extents[0]
         begin, end = max(first_a, first_b), min(last_a, last_b)
         a, b = (
-            tracks(encoder, side.name, [Span(side.records[0], side.stream, begin)], end - begin) for side in (sensors, body)
+            tracks(encoder, side.name, [Span(side.records[0], side.stream, begin)], end - begin)
+            for side in (sensors, body)
         )
         found.append(compare(a, b)[0])
     similarity = torch.stack(found).cpu()

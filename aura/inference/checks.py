@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from aura.data.config import ImuInput, Input, kind_of
+from aura.data.config import Input, kind_of
 from aura.data.memory import MemoryRecord
 from aura.inference.recordings import G
 
 # Of a sensor at rest, of a fast movement, and of a standing body: where a model says nothing of its training.
-PLAUSIBLE = {"acc": [2.0, 9.8, 30.0], "gyro": [0.0, 0.5, 10.0], "height": [0.4, 1.5, 2.2]}
+PLAUSIBLE = {"acc": [6.0, 9.8, 20.0], "gyro": [0.0, 0.5, 10.0], "height": [0.4, 1.5, 2.2]}
+SLOWER = 0.75
 LIMIT = 2.0  # a median this many times beyond the 1st or 99th percentile of training is told
 
 
@@ -28,9 +29,8 @@ def doubts(record: MemoryRecord, stream: str, settings: Input, statistics: Mappi
     about, kind = record.head["streams"][stream], kind_of(stream)
     known = statistics.get(stream, {})
     found = []
-    rate = getattr(settings, "rate_hz", None)
-    slowest = min(rate, known["rate_hz"][0]) if rate and "rate_hz" in known else rate
-    if rate is not None and about["rate_hz"] < 0.75 * slowest:
+    rate: float | None = getattr(settings, "rate_hz", None)
+    if rate is not None and about["rate_hz"] < SLOWER * min(rate, *known.get("rate_hz", [rate])):
         found.append(
             f"{stream} at {about['rate_hz']:g} Hz: the model reads {rate:g} Hz, what is faster than half your rate is missing"
         )
@@ -74,14 +74,11 @@ def _imu_doubts(values: np.ndarray, sensors: list[dict], known: Mapping[str, Any
 
 
 def _placement_doubts(sensors: list[dict], settings: Input, known: Mapping[str, Any]) -> list[str]:
-    there = list(getattr(settings, "placements", ())) or list(known.get("placements", {}))
+    named = list(getattr(settings, "placements", ()))
+    there = named or list(known.get("placements", {}))
     names = {sensor["placement"] for sensor in sensors} - {"unknown"}
     new = sorted(names - set(there)) if there else []
-    return [f"no sensor at {', '.join(new)} in training: those were at {', '.join(there)}"] if new else []
-
-
-def reads_placements(settings: Input, record: MemoryRecord, stream: str) -> bool:
-    """Whether all sensors of a recording are at places that the recipe reads by name."""
-    if not isinstance(settings, ImuInput) or not settings.placements:
-        return False
-    return {sensor["placement"] for sensor in record.head["streams"][stream]["sensors"]} <= set(settings.placements)
+    if not new:
+        return []
+    what = "is not read" if named and names & set(named) else "is new to the model"
+    return [f"the sensor at {', '.join(new)} {what}: those of training were at {', '.join(there)}"]

@@ -4,6 +4,7 @@ from."""
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from aura.towers import TowerConfig
 from aura.weights import RunError
 
 FORMAT = "aura-model/1"
-CONFIG = "config.json"
+CONFIG, TOKENIZER = "config.json", "tokenizer"
 OWN = ("inputs", "towers", "objective", "embedding", "name")  # keys of a recipe that stand in the configuration itself
 SHOWN = 3  # faults of a file
 
@@ -55,13 +56,13 @@ class ModelConfig(Config):
     embedding: int = Field(gt=0)
     window: Window
     precision: Literal["no", "bf16"] = "no"
-    referenced: dict[str, Referenced] = {}
+    referenced: dict[str, Referenced] = Field(default_factory=dict)
     prompts: Prompts | None = None
     phrases: tuple[str, ...] = ()
-    statistics: dict[str, Any] = {}
-    training: dict[str, Any] = {}
+    statistics: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
 
-    def streams_of(self, modalities: list[str] | tuple[str, ...] | None) -> list[str]:
+    def streams_of(self, modalities: Sequence[str] | None) -> list[str]:
         """Streams of the model that are of these names or kinds (`video` is every stream of video); None: all. ValueError for
         what it lacks."""
         if modalities is None:
@@ -81,7 +82,11 @@ def read_config(folder: Path) -> ModelConfig:
         raise RunError(f"{folder} has no {CONFIG}: it holds no model of aura") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{file} is not JSON: {error}") from error
-    return check_config(values, str(file))
+    config = check_config(values, str(file))
+    # The tokenizer that the folder brings, by its place here.
+    brought = {n: t for n, t in config.towers.items() if getattr(t, "tokenizer", None) == TOKENIZER}
+    placed = {n: t.model_copy(update={"tokenizer": str(folder / TOKENIZER)}) for n, t in brought.items()}
+    return config.model_copy(update={"towers": config.towers | placed}) if placed else config
 
 
 def check_config(values: Any, where: str) -> ModelConfig:
@@ -90,7 +95,8 @@ def check_config(values: Any, where: str) -> ModelConfig:
     if not isinstance(stated, str) or not stated.startswith("aura-model/"):
         kind = values.get("model_type", "") if isinstance(values, dict) else ""
         raise RunError(
-            f"{where} is not of a model of aura: it has no `format: {FORMAT}`" + (f"; it is of a {kind}" if kind else "")
+            f"{where} is not of a model of aura: it has no `format: {FORMAT}`"
+            + (f"; it is of a {kind}" if kind else "")
         )
     if stated != FORMAT:
         raise RunError(
@@ -125,7 +131,10 @@ def config_of_checkpoint(checkpoint: Path, step: int) -> ModelConfig:
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{file} is no recipe of a run: {type(error).__name__} {error}") from error
     facts = _read_json(run / FACTS)
-    training: dict[str, Any] = {"recipe": without_paths(rest), "git": _read_json(run / "environment.json").get("git", "")}
+    training: dict[str, Any] = {
+        "recipe": without_paths(rest),
+        "git": _read_json(run / "environment.json").get("git", ""),
+    }
     training["datasets"] = facts.get("datasets", [])
     if not facts:
         training["unknown"] = f"the run kept no {FACTS}: what it was trained on must be asked of those who trained it"

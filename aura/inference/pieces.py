@@ -47,7 +47,7 @@ def window_of(
     return window if stride_s is None else window.model_copy(update={"stride_s": stride_s}), None
 
 
-def pieces(number: int, record: MemoryRecord, stream: str, window: Window, whole_s: float | None) -> Iterator[Piece]:
+def pieces(number: int, record: MemoryRecord, window: Window, whole_s: float | None) -> Iterator[Piece]:
     """Windows of a recording at the stride from its start; the last ends with it, so that all of it is read."""
     duration = float(record.entry["duration_s"])
     if window.whole and (whole_s is None or duration <= whole_s + ROUNDING):

@@ -151,7 +151,8 @@ def _array(values: Any, name: str) -> np.ndarray:
     except (TypeError, ValueError) as error:
         columns = list(getattr(values, "columns", []))
         raise ValueError(
-            f"{name}: not an array of numbers ({error})" + (f"; of the columns {columns} choose some" if columns else "")
+            f"{name}: not an array of numbers ({error})"
+            + (f"; of the columns {columns} choose some" if columns else "")
         ) from error
     if not np.isfinite(found).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(found))[0])
@@ -164,9 +165,7 @@ def _array(values: Any, name: str) -> np.ndarray:
 
 def _skeletal(found: np.ndarray, meta: str | Mapping, name: str, sizes: tuple[int, ...]) -> np.ndarray:
     if found.ndim != 3 or found.shape[-1] not in sizes or 0 in found.shape:
-        raise ValueError(
-            f"{name} has shape {found.shape}: give (T, joints, {' or '.join(map(str, sizes))})"
-        )
+        raise ValueError(f"{name} has shape {found.shape}: give (T, joints, {' or '.join(map(str, sizes))})")
     known = skeleton(_named(meta))
     if len(known.joints) != found.shape[1]:
         raise ValueError(

@@ -1,12 +1,12 @@
 """The folder of a released model: config.json, a safetensors file for each tower, the card. Nothing in it is unpickled.
 
-    config.json                    see `aura.inference.config`
-    README.md                      the model card
-    towers/<stream>.safetensors    the tower, its projection, its head of fine pairs; without frozen weights from elsewhere
-    shared.safetensors             temperatures
-    classifiers.safetensors        where the objective has classifiers
-    phrases.safetensors            `embeddings` (n, D) of the configuration's phrases
-    tokenizer/                     where the text tower was copied, and has one of its own
+config.json                    see `aura.inference.config`
+README.md                      the model card
+towers/<stream>.safetensors    the tower, its projection, its head of fine pairs; without frozen weights from elsewhere
+shared.safetensors             temperatures
+classifiers.safetensors        where the objective has classifiers
+phrases.safetensors            `embeddings` (n, D) of the configuration's phrases
+tokenizer/                     where the text tower was copied, and has one of its own
 """
 
 from __future__ import annotations
@@ -25,20 +25,30 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from aura.data.files import sync_folder
-from aura.inference.config import CONFIG, ModelConfig, Referenced
+from aura.inference.config import CONFIG, TOKENIZER, ModelConfig, Referenced
 from aura.model import AuraModel
+from aura.tasks.leaks import FILE as TRAINED_ON
 from aura.towers import TowerConfig
 from aura.towers.text import HfTextConfig, tokenizer
 from aura.towers.video import HfVideoConfig
 from aura.weights import RunError, fit, read_tensors, stream_modules
 
-PHRASES, TOKENIZER = "phrases.safetensors", "tokenizer"
+PHRASES = "phrases.safetensors"
 
 
 def write_release(
-    folder: Path, config: ModelConfig, module: AuraModel, phrases: Tensor | None, card: str, copy_frozen: bool = False
+    folder: Path,
+    config: ModelConfig,
+    module: AuraModel,
+    phrases: Tensor | None,
+    card: str,
+    copy_frozen: bool = False,
+    origin: Path | None = None,
 ) -> None:
-    """Writes the folder of a model anew, whole or not at all. RunError where there is something else, or no room."""
+    """Writes the folder of a model anew, whole or not at all. RunError where there is something else, or no room.
+
+    origin    the run, checkpoint or folder that the model is of: what it says of the training's people goes along
+    """
     if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG).is_file():
         raise RunError(f"{folder} is not empty and no model of aura: name another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +71,9 @@ def write_release(
             save_file(_held(module.classifiers), temporary / "classifiers.safetensors")
         if phrases is not None:
             save_file({"embeddings": phrases.contiguous()}, temporary / PHRASES)
+        for place in (origin, origin.parent.parent) if origin is not None else ():
+            if (place / TRAINED_ON).is_file() and not (temporary / TRAINED_ON).exists():
+                shutil.copyfile(place / TRAINED_ON, temporary / TRAINED_ON)
         (temporary / CONFIG).write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
         for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
@@ -103,7 +116,9 @@ def reference(config: TowerConfig) -> str | None:
     """Where the weights that a tower began with can be had by everyone; None: nowhere."""
     if isinstance(config, HfTextConfig | HfVideoConfig):
         model = config.model
-        known = config.pretrained and isinstance(model, str) and (model.startswith("package:") or not Path(model).exists())
+        known = (
+            config.pretrained and isinstance(model, str) and (model.startswith("package:") or not Path(model).exists())
+        )
         return str(model) if known else None
     tag = getattr(config, "pretrained", None)
     if not isinstance(tag, str) or Path(tag).exists():
@@ -125,7 +140,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     found = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
@@ -169,8 +184,9 @@ def build_module(config: ModelConfig, streams: list[str]) -> AuraModel:
         raise RunError(f"the model {config.name} cannot be built from its {CONFIG}: {error}") from error
 
 
-def load_release(folder: Path, config: ModelConfig, module: AuraModel) -> None:
-    """Fills the towers of a module. RunError naming the file that is missing, damaged, or does not fit."""
+def load_release(folder: Path, config: ModelConfig, module: AuraModel) -> Tensor | None:
+    """Fills the towers of a module, and gives the embeddings of the phrases, where the folder has them. RunError naming the file
+    that is missing, damaged, or does not fit."""
     for stream in module.towers:
         file = folder / "towers" / f"{stream}.safetensors"
         if not file.is_file():
@@ -184,9 +200,16 @@ def load_release(folder: Path, config: ModelConfig, module: AuraModel) -> None:
             fit(target, mine, file)
     fit(module.temperature, read_tensors(folder / "shared.safetensors"), folder / "shared.safetensors")
     if module.classifiers:
-        file = folder / "classifiers.safetensors"
-        names = module.classifiers.state_dict().keys()
+        file, names = folder / "classifiers.safetensors", module.classifiers.state_dict().keys()
         fit(module.classifiers, {k: v for k, v in read_tensors(file).items() if k in names}, file)
+    file = folder / PHRASES
+    if not config.phrases or not file.is_file():
+        return None
+    phrases = read_tensors(file).get("embeddings")
+    wanted = (len(config.phrases), config.embedding)
+    if phrases is None or phrases.shape != wanted:
+        raise RunError(f"{file} has no `embeddings` of shape {wanted}, which {CONFIG} names")
+    return phrases
 
 
 def _frozen(module: AuraModel, stream: str, referenced: Referenced) -> dict[str, Tensor]:

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import torch
 
+from aura.inference.config import CONFIG
+from aura.inference.model import Aura
 from aura.model import AuraModel
 from aura.tasks.zeroshot import Prompts
-from aura.towers.stored import Tokenize
+from aura.towers.stored import Tokenize, stored_towers
 from aura.train.loop import build
-from aura.train.recipe import Recipe, load_recipe
+from aura.train.recipe import Recipe, load_recipe, make_recipe
+from aura.train.rundir import read_environment
 from aura.weights import RunError, find_checkpoint, read_state
 
 
@@ -22,6 +25,7 @@ class Loaded:
     tokenize       of its text tower, None without one
     precomputed    stream -> hash of the frozen tower whose stored embeddings are read
     prompts        the recipe's classes in words
+    file           recipe.yaml, or the configuration of a released model; git: the commit that trained it
     """
 
     checkpoint: Path
@@ -31,6 +35,8 @@ class Loaded:
     tokenize: Tokenize | None
     precomputed: dict[str, str]
     prompts: Prompts | None
+    file: Path
+    git: str
 
     @property
     def device(self) -> torch.device:
@@ -38,11 +44,28 @@ class Loaded:
 
 
 def load_run(path: str | Path, device: str = "cpu") -> Loaded:
-    """The model of a run (its latest checkpoint) or of a checkpoint. RunError, RecipeError."""
+    """The model of a run (its latest checkpoint), of a checkpoint, or of a folder that `save_pretrained` wrote. RunError,
+    RecipeError."""
+    if (Path(path) / CONFIG).is_file():
+        return _load_release(Path(path), device)
     found = find_checkpoint(Path(path))
     state = read_state(found)
     if state is None:
         raise RunError(f"{found} is not a whole checkpoint: files that its state.json names are missing")
-    recipe = load_recipe(found / "recipe.yaml")
-    model, tokenize, precomputed, prompts = build(recipe, recipe.train.precision, found)
-    return Loaded(found, state["step"], recipe, model.eval().to(torch.device(device)), tokenize, precomputed, prompts)
+    file = found / "recipe.yaml"
+    recipe = load_recipe(file)
+    model, *rest = build(recipe, recipe.train.precision, found)
+    git = read_environment(found).get("git", "unknown")
+    return Loaded(found, state["step"], recipe, model.eval().to(torch.device(device)), *rest, file, git)
+
+
+def _load_release(folder: Path, device: str) -> Loaded:
+    model = Aura.from_pretrained(folder, device=device)
+    config, rest = model.config, dict(model.config.training.get("recipe", {}))
+    own = config.model_dump(mode="json", include={"name", "inputs", "towers", "objective", "embedding"})
+    rest["data"] = rest.get("data", {}) | {"window": config.window.model_dump(mode="json")}
+    rest["eval"] = rest.get("eval", {}) | {"prompts": None}
+    recipe = make_recipe(rest | own | {"init": None}, str(folder / CONFIG))
+    stored = stored_towers(recipe.inputs, model.module.towers, recipe.data.window, model.tokenize)
+    file, git = folder / CONFIG, config.training.get("git") or "unknown"
+    return Loaded(folder, config.step, recipe, model.module, model.tokenize, stored, config.prompts, file, git)

@@ -19,6 +19,10 @@ from tqdm import tqdm
 
 from aura.data.augment import augment
 from aura.data.batch import Batch
+from aura.data.describe import FILE as FACTS
+from aura.data.describe import describe
+from aura.data.files import write_json
+from aura.data.index import Split
 from aura.data.order import check_ranks
 from aura.data.reader import EvalReader, ReadError, TrainReader, merge_positions, plan, too_many
 from aura.model import AuraModel, Embeddings
@@ -117,7 +121,7 @@ def _pretrain(
         held_out = EvalReader(recipe.data, recipe.inputs, batch=recipe.eval.batch, limit=recipe.eval.pool, **common)
     check_data(recipe, reader.sources, held_out.sources if held_out is not None else [], prompts)
 
-    on_main(accelerator, lambda: record(run_dir.path, reader.sources, recipe.init, anew=not run_dir.begun()))
+    on_main(accelerator, lambda: keep_facts(run_dir, recipe, reader.sources, prompts))
 
     trackers = None  # on rank 0 alone, which alone writes
     if main:
@@ -228,6 +232,15 @@ def _pretrain(
     if main:  # last of all: who reads this may start the next run at once
         run_dir.status("preempted" if stop else "finished", state.step, stop)
     return PREEMPTED if stop else 0
+
+
+def keep_facts(run_dir: RunDir, recipe: Recipe, sources: list[Split], prompts: Prompts | None) -> None:
+    """Writes down what the run learns from: to find it again in an evaluation, and to say it of the model."""
+    anew = not run_dir.begun()
+    record(run_dir.path, sources, recipe.init, anew=anew)
+    if anew or not (run_dir.path / FACTS).exists():
+        facts = describe(sources, recipe.inputs) | {"prompts": prompts.model_dump() if prompts else None}
+        write_json(run_dir.path / FACTS, facts)
 
 
 def build(
