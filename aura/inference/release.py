@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from aura.data.files import sync_folder
 from aura.inference.config import CONFIG, TOKENIZER, ModelConfig, Referenced
 from aura.model import AuraModel
-from aura.tasks.leaks import FILE as TRAINED_ON
+from aura.tasks.leaks import LeakError, publish
 from aura.towers import TowerConfig
 from aura.towers.text import HfTextConfig, tokenizer
 from aura.towers.video import HfVideoConfig
@@ -71,9 +71,8 @@ def write_release(
             save_file(_held(module.classifiers), temporary / "classifiers.safetensors")
         if phrases is not None:
             save_file({"embeddings": phrases.contiguous()}, temporary / PHRASES)
-        for place in (origin, origin.parent.parent) if origin is not None else ():
-            if (place / TRAINED_ON).is_file() and not (temporary / TRAINED_ON).exists():
-                shutil.copyfile(place / TRAINED_ON, temporary / TRAINED_ON)
+        if origin is not None:
+            publish(origin, temporary)
         (temporary / CONFIG).write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
         for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
@@ -81,7 +80,7 @@ def write_release(
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
         _replace(temporary, folder)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, LeakError) as error:
         raise RunError(f"{folder} was not written: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
