@@ -19,8 +19,8 @@ from aura.tasks.tracks import Encoder, Span, tracks
 
 @dataclass(frozen=True)
 class Placing:
-    """body: number of the one that wears the sensors; parts: of each sensor, the best one-to-one assignment on that body ("" where
-    there are more sensors than parts); similarity (bodies, S, parts): cosines, -inf where a part is not seen."""
+    """body: number of the one that wears the sensors; parts: of each sensor in the order given, the best one-to-one assignment on
+    that body, of sensors that are left over (there are six parts) the best part; similarity (bodies, S, parts): cosines, -inf where a part is not seen."""
 
     body: int
     parts: list[str]
@@ -56,7 +56,6 @@ def _assigned(similarity: Tensor) -> tuple[float, list[str]]:
     """Mean cosine and parts of the best one-to-one assignment of sensors (S, P)."""
     cosine = similarity.double().clamp(min=-2.0).numpy()
     rows, columns = linear_sum_assignment(cosine, maximize=True)
-    parts = [""] * len(cosine)
-    for row, column in zip(rows.tolist(), columns.tolist()):
-        parts[row] = PARTS[column]
-    return float(cosine[rows, columns].mean()), parts
+    best = cosine.argmax(1)
+    best[rows] = columns
+    return float(cosine[rows, columns].mean()), [PARTS[i] for i in best.tolist()]

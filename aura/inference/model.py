@@ -244,7 +244,7 @@ class Aura:
         """
         worn, found = self._one("sensors", sensors), self._read(bodies)
         people = [Recording(found.stream, found.stream, (record,), (0.0,)) for record in found.records]
-        return place(self._encoder([worn, *people]), worn, people, self.config.objective)
+        return place(self._encoder([worn, *people], every=True), worn, people, self.config.objective)
 
     def embed_text(self, texts: list[str]) -> Tensor:
         """(n, D) unit vectors of texts; without the tower of text of those that `config.phrases` has. ValueError for another,
@@ -279,11 +279,11 @@ class Aura:
             raise ValueError(f"{name} is a list of recordings: give one")
         return Recording(found.stream, found.stream, (found.records[0],), (0.0,))
 
-    def _encoder(self, given: Sequence[Recording]) -> Encoder:
+    def _encoder(self, given: Sequence[Recording], *, every: bool = False) -> Encoder:
         inputs = {}
         for name in {recording.name for recording in given}:
             records: Any = [record for recording in given if recording.name == name for record in recording.records]
-            inputs[name] = settings_for(self.config, self.module, name, records)
+            inputs[name] = settings_for(self.config, self.module, name, records, every=every)
         return Encoder(self.module, inputs, self.config.window.seconds)
 
 

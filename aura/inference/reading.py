@@ -93,14 +93,17 @@ def read_given(config: ModelConfig, module: AuraModel, given: Mapping[str, Any],
     return Given(stream, records, not many)
 
 
-def settings_for(config: ModelConfig, module: AuraModel, stream: str, records: Sequence[MemoryRecord]) -> Input:
+def settings_for(
+    config: ModelConfig, module: AuraModel, stream: str, records: Sequence[MemoryRecord], *, every: bool = False
+) -> Input:
     """How a stream is read: as in training, by the places that the recipe names; where a recording has no sensor at one of
-    them, or the recipe names none, all its sensors. ValueError where the tower does not take so many."""
+    them, or the recipe names none, or `every` is asked for, all its sensors, in their order. ValueError where the tower does
+    not take so many."""
     settings = config.inputs[stream]
     if not isinstance(settings, ImuInput):
         return settings
     worn = [{sensor["placement"] for sensor in record.head["streams"][stream]["sensors"]} for record in records]
-    if settings.placements and all(names & set(settings.placements) for names in worn):
+    if settings.placements and not every and all(names & set(settings.placements) for names in worn):
         return settings
     most = max(record.shape(stream)[0] for record in records)
     if most > settings.sensors and not getattr(module.towers[stream], "any_sensors", False):

@@ -17,6 +17,7 @@ from aura.evaluation.windows import Request, embed
 from aura.train.loaded import load_run
 from aura.weights import RunError
 from recipes.evaluate import main as evaluate
+from tests.test_docs import blocks
 from tools.export_checkpoint import main as export
 
 
@@ -203,6 +204,18 @@ def test_what_is_no_model_is_refused(released, tmp_path):
     refused(tmp_path / "phrases", "phrases.safetensors has no `embeddings` of shape")
     refused(tmp_path, "holds no whole checkpoint")
     refused(tmp_path / "nothing" / "here", "does not exist")
+
+
+def test_the_snippets_of_the_page_run(unbroken, tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "quickstart").symlink_to(unbroken)
+    monkeypatch.chdir(tmp_path)
+    said: dict = {}
+    for snippet in blocks("use.md", "python"):
+        exec(snippet, said)
+    assert said["windows"].start_s.tolist() == [0.25 * i for i in range(33)]
+    assert "units='g'" in str(said["told"][0].message)
+    assert list(said["small"].module.towers) == ["imu"]
 
 
 class Bomb:
