@@ -39,11 +39,18 @@ from aura.data.config import kind_of
 T = TypeVar("T")
 FORMAT = "aura-model/1"
 # Files of a release, wherever it has them. `*` of fnmatch goes over slashes: what lies at the root is told by having none.
-AT_ROOT = ("config.json", "README.md", "recipe.yaml", "*.safetensors")
+AT_ROOT = ("config.json", "README.md", "training_data.npz", "*.safetensors")
 BELOW = ("towers/*", "tokenizer/*")
 # What can run code when it is read; it neither goes up nor comes down.
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.joblib")
-SHARED = ("config.json", "README.md", "shared.safetensors", "classifiers.safetensors", "phrases.safetensors")
+SHARED = (
+    "config.json",
+    "README.md",
+    "training_data.npz",
+    "shared.safetensors",
+    "classifiers.safetensors",
+    "phrases.safetensors",
+)
 PASSING = (408, 409, 412, 425, 429)  # and 5xx: the same request may succeed later, or with the new head
 LONGEST_WAIT_S = 330.0  # the Hub counts requests in windows of five minutes
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token of https://huggingface.co/settings/tokens"

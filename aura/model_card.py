@@ -304,7 +304,7 @@ def _limits(config: Mapping[str, Any]) -> str:
     people = sum(source.get("subjects") or 0 for source in sources)
     unnamed = [source["name"] for source in sources if not source.get("subjects")]
     known = f"{people} people are named in its training data" if people else "Its training data name no people"
-    if unnamed:
+    if unnamed and people:
         known += f"; {', '.join(dict.fromkeys(unnamed))} {'name' if len(set(unnamed)) > 1 else 'names'} none"
     placements = [
         place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from aura.model import AuraModel
+from aura.objectives.config import streams_of
 
 FORMAT = "aura-checkpoint/1"
 
@@ -71,22 +73,31 @@ def newest_first(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (path.name == named, path.name), reverse=True)
 
 
-def load_weights(path: Path, module: AuraModel, streams: list[str] | None = None) -> None:
-    """Fills a model (before it is prepared for training) from a checkpoint; `streams`: only these towers.
+def load_weights(path: Path, module: AuraModel) -> None:
+    """Fills a model (before it is prepared for training) from a checkpoint: the towers that the model has.
 
     Raises RunError naming the file for one that is missing, damaged, or does not fit.
     """
     if read_state(path) is None:
         raise RunError(f"{path} is not a whole checkpoint: its state.json is missing or names files that are not there")
-    for stream in module.towers if streams is None else streams:
-        file = path / "towers" / f"{stream}.safetensors"
-        tensors = read_tensors(file)
+    fill(path, module, {})
+
+
+def fill(folder: Path, module: AuraModel, more: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Fills a model from the files of its towers, temperatures and classifiers; more: stream -> tensors that its file lacks.
+    RunError as `load_weights`."""
+    for stream in module.towers:
+        file = folder / "towers" / f"{stream}.safetensors"
+        tensors = {**read_tensors(file), **more.get(stream, {})}
         for part, target in stream_modules(module, stream).items():
             mine = {k.removeprefix(part + "."): v for k, v in tensors.items() if k.startswith(part + ".")}
             fit(target, mine, file)
-    fit(module.temperature, read_tensors(path / "shared.safetensors"), path / "shared.safetensors")
+    fit(module.temperature, read_tensors(folder / "shared.safetensors"), folder / "shared.safetensors")
     if module.classifiers:
-        fit(module.classifiers, read_tensors(path / "classifiers.safetensors"), path / "classifiers.safetensors")
+        file, there = folder / "classifiers.safetensors", set(module.towers)
+        tensors = read_tensors(file)
+        mine = {k: v for k, v in tensors.items() if set(streams_of(k.rpartition(".")[0])) <= there}
+        fit(module.classifiers, mine, file)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

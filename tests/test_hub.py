@@ -52,6 +52,7 @@ def write_release(folder, seed=0):
     config = {"format": "aura-model/1", "name": "tiny", "towers": {stream: {"kind": "any"} for stream in STREAMS}}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# tiny\n")
+    (folder / "training_data.npz").write_bytes(b"hashes")
     (folder / "tokenizer" / "vocab.json").write_text("{}")
     for i, stream in enumerate(STREAMS):
         weights = torch.randn(4000 + i, generator=generator)
@@ -99,6 +100,7 @@ def test_only_the_wanted_towers_come_down(hub, client, release, repo):
     folder = Path(client("download", repo_id=repo, modalities=["video", "text"]))
     fetched = {r.path.partition("/resolve/")[2].partition("/")[2] for r in hub.asked("^(GET|HEAD) .*/resolve/")}
     expected = {"config.json", "README.md", "shared.safetensors", "phrases.safetensors", "tokenizer/vocab.json"}
+    expected |= {"training_data.npz"}
     expected |= {f"towers/{stream}.safetensors" for stream in ("video", "video_depth", "text")}
     assert fetched == expected == set(contents(folder))
     assert len(hub.asked("^GET /cdn/")) == 3
@@ -170,6 +172,13 @@ def test_faults_that_pass_are_tried_again(hub, client, release, repo, where, kin
     assert hub.files(repo) == contents(release)
     assert len(hub.repositories[repo].log()) == 2
     assert client.waits[:2] == ([8, 8] if kind == 429 else [1, 2])
+
+
+def test_a_lock_of_another_push_is_waited_for(hub, client, release, repo):
+    hub.fail("POST .*/commit/", 409, times=3)
+    client("push_folder", folder=release, repo_id=repo)
+    assert len(hub.repositories[repo].log()) == 2
+    assert client.waits == [1, 2, 4]
 
 
 def test_a_commit_whose_answer_is_lost_is_not_made_again(hub, client, release, repo):

@@ -16,12 +16,12 @@ import aura
 from aura.data.config import Config, Input, Window
 from aura.data.describe import FILE as FACTS
 from aura.data.faults import explain
+from aura.hub import FORMAT
 from aura.objectives.config import Objective
 from aura.tasks.zeroshot import Prompts, load_prompts
 from aura.towers import TowerConfig
 from aura.weights import RunError
 
-FORMAT = "aura-model/1"
 CONFIG, TOKENIZER = "config.json", "tokenizer"
 OWN = ("inputs", "towers", "objective", "embedding", "name")  # keys of a recipe that stand in the configuration itself
 SHOWN = 3  # faults of a file

@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from aura.data.files import sync_folder
 from aura.inference.config import CONFIG, TOKENIZER, ModelConfig, Referenced
 from aura.model import AuraModel
-from aura.tasks.leaks import FILE as TRAINED_ON
+from aura.tasks.leaks import LeakError, publish
 from aura.towers import TowerConfig
 from aura.towers.text import HfTextConfig, tokenizer
 from aura.towers.video import HfVideoConfig
-from aura.weights import RunError, fit, read_tensors, stream_modules
+from aura.weights import RunError, fill, read_tensors, stream_modules
 
 PHRASES = "phrases.safetensors"
 
@@ -75,9 +75,8 @@ def write_release(
             save_file(_held(module.classifiers), temporary / "classifiers.safetensors")
         if phrases is not None:
             save_file({"embeddings": (phrases.half() if half else phrases).contiguous()}, temporary / PHRASES)
-        for place in (origin, origin.parent.parent) if origin is not None else ():
-            if (place / TRAINED_ON).is_file() and not (temporary / TRAINED_ON).exists():
-                shutil.copyfile(place / TRAINED_ON, temporary / TRAINED_ON)
+        if origin is not None:
+            publish(origin, temporary)
         (temporary / CONFIG).write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
         for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
@@ -85,7 +84,7 @@ def write_release(
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
         _replace(temporary, folder)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, LeakError) as error:
         raise RunError(f"{folder} was not written: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -195,17 +194,8 @@ def load_release(folder: Path, config: ModelConfig, module: AuraModel) -> Tensor
         file = folder / "towers" / f"{stream}.safetensors"
         if not file.is_file():
             raise RunError(f"{file} is missing: load the model without it, modalities=[...], or bring the file")
-        tensors = read_tensors(file)
-        referenced = config.referenced.get(stream)
-        if referenced is not None:
-            tensors = tensors | _frozen(module, stream, referenced)
-        for part, target in stream_modules(module, stream).items():
-            mine = {k.removeprefix(part + "."): v for k, v in tensors.items() if k.startswith(part + ".")}
-            fit(target, mine, file)
-    fit(module.temperature, read_tensors(folder / "shared.safetensors"), folder / "shared.safetensors")
-    if module.classifiers:
-        file, names = folder / "classifiers.safetensors", module.classifiers.state_dict().keys()
-        fit(module.classifiers, {k: v for k, v in read_tensors(file).items() if k in names}, file)
+    known = {stream: about for stream, about in config.referenced.items() if stream in module.towers}
+    fill(folder, module, {stream: _frozen(module, stream, about) for stream, about in known.items()})
     file = folder / PHRASES
     if not config.phrases or not file.is_file():
         return None
