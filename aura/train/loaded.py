@@ -54,9 +54,10 @@ def load_run(path: str | Path, device: str = "cpu") -> Loaded:
         raise RunError(f"{found} is not a whole checkpoint: files that its state.json names are missing")
     file = found / "recipe.yaml"
     recipe = load_recipe(file)
-    model, *rest = build(recipe, recipe.train.precision, found)
+    model, tokenize, stored, prompts = build(recipe, recipe.train.precision, found)
     git = read_environment(found).get("git", "unknown")
-    return Loaded(found, state["step"], recipe, model.eval().to(torch.device(device)), *rest, file, git)
+    model = model.eval().to(torch.device(device))
+    return Loaded(found, state["step"], recipe, model, tokenize, stored, prompts, file, git)
 
 
 def _load_release(folder: Path, device: str) -> Loaded:
