@@ -29,11 +29,13 @@ FILM_CELL = 220  # pixels of the height of a frame
 
 @dataclass(frozen=True)
 class Timeline:
-    """A picture whose time axis goes from `left` to `right`, as shares of its width."""
+    """A picture whose time axis goes from `left` to `right`, as shares of its width, and lies `foot` above its lower edge, as a
+    share of its height."""
 
     image: bytes
     left: float
     right: float
+    foot: float
     first_s: float
     last_s: float
 
@@ -95,7 +97,7 @@ def timeline(loaded: Loaded, found: Classification, start_s: float, span_s: floa
         axes.set_xlim(first, last)
         y -= GAP
     figure.axes[-1 if rows else 0].set_xlabel("seconds", fontsize=FONT)
-    return Timeline(as_png(figure), LEFT / WIDTH, 1 - RIGHT / WIDTH, first, last)
+    return Timeline(as_png(figure), LEFT / WIDTH, 1 - RIGHT / WIDTH, BOTTOM / total, first, last)
 
 
 def _edges(centres: np.ndarray, first: float, last: float) -> np.ndarray:

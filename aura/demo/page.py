@@ -6,6 +6,7 @@ serve("runs/quickstart", samples="data/synthetic:val")
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -28,7 +29,7 @@ from aura.data.index import BadSample
 from aura.demo.answers import Desk, gallery, input_warnings, offset, open_desk, recognise, search, words_of
 from aura.demo.figures import as_png, data_url, hit_figure, sheets, timeline
 from aura.demo.player import SCRIPT, STYLE, hits, messages, player, refusal
-from aura.demo.readers import FILMS, TABLES, Loaded, read_file
+from aura.demo.readers import FILMS, MB, TABLES, Loaded, read_file
 from aura.inference.model import Aura
 from aura.inference.recordings import ACC, GYRO
 from aura.tasks.recordings import picture
@@ -71,7 +72,7 @@ def serve(
             server_port=port,
             share=False,
             prevent_thread_lock=True,
-            max_file_size=int(max_mb * 1e6),
+            max_file_size=int(max_mb * MB),
             footer_links=[],
             app_kwargs={"middleware": [Middleware(_Guarded)]},
             theme=gr.themes.Default(font=FONTS, font_mono=("monospace",)),
@@ -125,20 +126,17 @@ def _source(desk: Desk, label: str, streams: list[str]) -> list[Any]:
     with gr.Group(visible=bool(keys)) as of_samples:
         sample = gr.Dropdown(keys, value=keys[0] if keys else None, label="Sample")
         stream = gr.Dropdown(streams, value=streams[0] if streams else None, label="Read by its")
-    with gr.Group(visible=not keys) as of_files:
+    with gr.Column(visible=not keys) as of_files:
         file = gr.File(
             file_types=[*TABLES, *FILMS],
-            label=f"CSV of a sensor, or a video (.mp4, .mov); at most {desk.max_mb:g} MB",
-            height=140,
+            label=f"CSV, .mp4 or .mov; at most {desk.max_mb:g} MB",
+            height=170,
         )
         gr.Markdown(
-            "A CSV holds acceleration x y z, then angular velocity x y z where there is any, and a column `time` or else the rate:",
-            container=True,
+            "A CSV has the columns acceleration x y z, then angular velocity x y z if there is any. A column `time` gives the rate."
         )
         with gr.Row():
-            rate = gr.Number(
-                50, label="Rows a second, without a time column", minimum=0.1, maximum=10_000, min_width=120
-            )
+            rate = gr.Number(50, label="Else: rows a second", minimum=0.1, maximum=10_000, min_width=120)
             units = gr.Dropdown([u for u in ACC if u != "m/s²"], value="m/s^2", label="Acceleration in", min_width=110)
         with gr.Row():
             turns = gr.Dropdown(list(GYRO), value="rad/s", label="Angular velocity in", min_width=110)
@@ -166,9 +164,17 @@ def _loaded(desk: Desk, source: tuple[Any, ...]) -> tuple[Loaded, str]:
     if where == SAMPLE:
         return desk.load(sample), stream
     if file is None:
-        raise ValueError("choose a file first")
+        raise ValueError(f"choose a file first, of at most {desk.max_mb:g} MB")
     loaded = read_file(file, desk.model, desk.max_mb, rate, units, turns, place)
     return loaded, next(iter(loaded.given))
+
+
+def _on_page(warned: list[str]) -> list[str]:
+    """Warnings that name an argument, with the name of its input on the page."""
+    swaps = ((r"Say gyro_units=\S+", "See “Angular velocity in”"), (r"Say units=\S+", "See “Acceleration in”"))
+    for pattern, words in swaps:
+        warned = [re.sub(pattern, words, text) for text in warned]
+    return warned
 
 
 def _told(action: Callable[..., tuple[Any, ...]], outputs: int) -> Callable[..., tuple[Any, ...]]:
@@ -196,14 +202,13 @@ def _what(desk: Desk) -> None:
         shown = player(timeline(loaded, found, start, span), sheets(loaded), found, start, span)
         (best, share), *others = sorted(found.probabilities.items(), key=lambda item: -item[1])
         then = ", ".join(f"{name} {value:.0%}" for name, value in others[:3])
-        return messages(
-            [f"of the recording as a whole; then {then}", *loaded.notes], warned, f"{best}: {share:.0%}"
-        ), shown
+        told = [f"of the recording as a whole; then {then}", *loaded.notes]
+        return messages(told, _on_page(warned), f"{best}: {share:.0%}"), shown
 
     with gr.Row():
         with gr.Column(scale=1, min_width=320):
             source = _source(desk, "Recording", desk.with_words)
-            words = gr.Textbox(", ".join(desk.words), label="Activities, in any words", lines=4, max_lines=8)
+            words = gr.Textbox(", ".join(desk.words), label="Activities, in any words", lines=4, max_lines=12)
             button = gr.Button("What is it doing?", variant="primary")
         with gr.Column(scale=3, min_width=480):
             told = gr.HTML(elem_id="what-told")
@@ -251,9 +256,8 @@ def _offset(desk: Desk) -> None:
         if not decided:
             told.append(f"The best offset, {value.offset_s:+.2f} s, is {value.confidence:.3f} above the second best.")
         image = data_url(as_png(picture(found, f"{a.title}, {name_a}", f"{b.title}, {name_b}")))
-        return messages(
-            told, warned, answer
-        ), f'<img alt="offsets and their scores" src="{image}" style="max-width: 100%">'
+        shown = f'<img alt="offsets and their scores" src="{image}" style="max-width: 100%">'
+        return messages(told, _on_page(warned), answer), shown
 
     with gr.Row():
         with gr.Column():

@@ -29,7 +29,7 @@ STYLE = """
 .aura-time-axis {position: relative; background: #fff; cursor: pointer}
 .aura-time-axis img {display: block; width: 100%}
 .aura-marker {position: absolute; top: 0; bottom: 0; width: 2px; margin-left: -1px; background: #d62728; pointer-events: none}
-.aura-hits {display: grid; grid-template-columns: repeat(auto-fill, minmax(280px, 1fr)); gap: 1rem}
+.aura-hits {display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 1rem}
 .aura-hits figure {border: 1px solid #8886; border-radius: 6px; overflow: hidden}
 .aura-hits img {width: 100%; background: #fff; display: block}
 .aura-hits figcaption {padding: .4rem .7rem; overflow-wrap: anywhere}
@@ -109,7 +109,7 @@ def player(line: Timeline, sheets: Sequence[Sheet], found: Classification, start
         f' step="any" value="{line.first_s:.6f}"></div>'
         f'<div class="aura-now">{line.first_s:.2f} s: {html.escape(about["said"][0])}</div>'
         f'<div class="aura-time-axis"><img alt="activities and signals over time" src="{data_url(line.image)}">'
-        f'<div class="aura-marker" style="left: {begin:.3f}%"></div></div></div>'
+        f'<div class="aura-marker" style="left: {begin:.3f}%; bottom: {100 * line.foot:.3f}%"></div></div></div>'
     )
 
 
@@ -148,10 +148,11 @@ def hits(found: Sequence[tuple[bytes, float, str, float]]) -> str:
 
 
 def messages(told: Sequence[str] = (), warned: Sequence[str] = (), answer: str = "") -> str:
-    """An answer in large letters, warnings, and what else there is to say."""
+    """An answer in large letters, what else there is to say, and warnings."""
     parts = [f'<div class="aura-answer">{html.escape(answer)}</div>'] if answer else []
+    parts += [f'<div class="aura-told">{html.escape(text)}</div>' for text in told]
     parts += [f'<div class="aura-warned" role="status">Warning: {html.escape(text)}</div>' for text in warned]
-    return "".join([*parts, *(f'<div class="aura-told">{html.escape(text)}</div>' for text in told)])
+    return "".join(parts)
 
 
 def refusal(text: str) -> str:

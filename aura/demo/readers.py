@@ -6,6 +6,7 @@ Nothing is read before its size and kind are known, and whatever cannot be used 
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.container import InputContainer
 
 from aura.data.config import kind_of
 from aura.data.sample import Sample
@@ -21,6 +23,7 @@ from aura.inference.model import Aura
 from aura.inference.recordings import imu_record, video_record
 
 TABLES, FILMS = (".csv",), (".mp4", ".mov")
+MB = 1 << 20
 MOST_ROWS, MOST_COLUMNS = 200_000, 64
 HEAD_BYTES = 64 << 10  # in which the first line must end
 LONGEST_S, LONGEST_FILM_S = 600.0, 60.0
@@ -29,8 +32,8 @@ FILM_HZ, FILM_HEIGHT = 10.0, 256
 MOST_PIXELS = 4096 * 2304
 GAP_S = 1.0
 LINE = re.compile(r"[,;\t]")
-TIME = re.compile(r"(time|timestamp|t|seconds|secs?)([_ ]?\(?(s|ms|us|µs|ns)\)?)?", re.I)
-AXIS = re.compile(r"(a|acc|accel|acceleration|accelerometer|g|gyr|gyro|gyroscope)[ _.\-]?([xyz])\b.*", re.I)
+TIME = re.compile(r"(time|timestamp|t|seconds|secs?|seconds_elapsed)([_ ]?[(\[]?(s|ms|us|µs|ns)[)\]]?)?", re.I)
+AXIS = re.compile(r"(|a|acc|accel|acceleration|accelerometer|g|gyr|gyro|gyroscope)[ _.\-]?([xyz])\b.*", re.I)
 UNITS_S = (1.0, 1e-3, 1e-6, 1e-9)  # in which times may be written
 STEPS_S = (5e-4, 0.2)  # of sensors: 5 to 2000 Hz, so that no two units fit the same times
 
@@ -66,8 +69,8 @@ def check_file(path: str | Path, max_mb: float) -> Path:
         raise ValueError(f"{path.name} cannot be read: {error.strerror}") from error
     if not size:
         raise ValueError(f"{path.name} is empty")
-    if size > max_mb * 1e6:
-        raise ValueError(f"{path.name} has {size / 1e6:,.1f} MB, the limit is {max_mb:g} MB: cut the recording")
+    if size > max_mb * MB:
+        raise ValueError(f"{path.name} has {size / MB:,.1f} MB, the limit is {max_mb:g} MB: cut the recording")
     return path
 
 
@@ -99,7 +102,7 @@ def read_file(
 
 def read_table(path: Path, rate_hz: float | None) -> tuple[np.ndarray, float, list[str]]:
     """Values (T, 3 or 6), their rate, and notes, of a CSV with or without a head: acceleration x y z, then angular velocity,
-    by the names acc_x ... gyro_z or else in this order. A column named time gives the rate; else it is `rate_hz`."""
+    by the names acc_x ... gyro_z (or x y z) or else in this order. A column named time gives the rate; else it is `rate_hz`."""
     import pandas as pd
 
     separator, named = _first_line(path)
@@ -114,7 +117,7 @@ def read_table(path: Path, rate_hz: float | None) -> tuple[np.ndarray, float, li
         raise ValueError(f"{path.name} has more than {MOST_ROWS:,} rows: cut the recording")
     if len(table) < 2:
         raise ValueError(f"{path.name} has {len(table)} row{'' if len(table) == 1 else 's'} of numbers: two at least")
-    table.columns = [str(name).strip() for name in table.columns]
+    table.columns = [str(name).strip() if named else str(name + 1) for name in table.columns]
     times = [name for name in table.columns if TIME.fullmatch(name)] if named else []
     if not named and table.shape[1] in (4, 7):
         times = [table.columns[0]]
@@ -171,7 +174,7 @@ def _axes(file: str, names: list[str], named: bool) -> list[str]:
         for name in names:
             found = AXIS.fullmatch(name)
             if found:
-                sensor = "acc" if found[1].lower().startswith("a") else "gyro"
+                sensor = "gyro" if found[1].lower().startswith("g") else "acc"
                 by_name.setdefault(f"{sensor} {found[2].lower()}", []).append(name)
         wanted = [f"{sensor} {axis}" for sensor in ("acc", "gyro") for axis in "xyz"]
         for count in (6, 3):
@@ -192,7 +195,7 @@ def _numbers(file: str, table: Any, name: str, named: bool) -> np.ndarray:
     column = table[name]
     if column.dtype == bool:
         raise ValueError(f"{file}: the column {name} holds {column.iloc[0]}, not numbers")
-    found = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    found = np.asarray(pd.to_numeric(column, errors="coerce"), np.float64)
     wrong = np.flatnonzero(~np.isfinite(found))
     if len(wrong):
         row, value = int(wrong[0]), column.iloc[int(wrong[0])]
@@ -253,8 +256,6 @@ def _on_a_grid(file: str, times: np.ndarray, values: np.ndarray) -> tuple[np.nda
 def read_film(source: Path | bytes) -> tuple[np.ndarray, float]:
     """Frames (T, H, W, 3) uint8, upright, small, at most 10 a second, and their rate. ValueError for a film that is damaged,
     too long, or too large."""
-    import io
-
     name = "the video" if isinstance(source, bytes) else source.name
     try:
         with av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source), "r") as container:
@@ -263,19 +264,20 @@ def read_film(source: Path | bytes) -> tuple[np.ndarray, float]:
         raise ValueError(f"{name} is no film that can be read: {error.strerror}") from error
 
 
-def _frames(name: str, container: av.container.InputContainer) -> tuple[np.ndarray, float]:
+def _frames(name: str, container: InputContainer) -> tuple[np.ndarray, float]:
     if not container.streams.video:
         raise ValueError(f"{name} holds no film")
     stream = container.streams.video[0]
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > MOST_PIXELS or not width * height:
         raise ValueError(f"{name} is of {width} x {height} pixels: at most 4096 x 2304")
-    rate = min(float(stream.average_rate or FILM_HZ), FILM_HZ)
+    own = float(stream.average_rate or FILM_HZ)
+    rate = min(own, FILM_HZ)
     share = min(1.0, FILM_HEIGHT / min(width, height))
     size = {"width": max(2, round(width * share)), "height": max(2, round(height * share))}
     stream.thread_type = "AUTO"
     frames: list[np.ndarray] = []
-    first = None
+    first, at = None, 0.0
     for frame in container.decode(stream):
         if frame.time is None:
             continue
@@ -290,7 +292,7 @@ def _frames(name: str, container: av.container.InputContainer) -> tuple[np.ndarr
             frames += [image] * due
     if not frames:
         raise ValueError(f"{name} holds no frame")
-    return np.stack(frames), rate
+    return np.stack(frames[: max(1, round((at + 1 / own) * rate))]), rate
 
 
 def from_sample(sample: Sample, model: Aura) -> Loaded:
@@ -306,6 +308,8 @@ def from_sample(sample: Sample, model: Aura) -> Loaded:
             known = getattr(model.config.inputs[name], "placements", ())
             worn = [sensor["placement"] for sensor in about["sensors"]]
             rows = [i for i, place in enumerate(worn) if place in known] or list(range(len(worn)))
+            if not getattr(model.module.towers[name], "any_sensors", False):
+                rows = rows[: model.config.inputs[name].sensors]
             about, values = {**about, "sensors": [about["sensors"][i] for i in rows]}, values[rows]
             streams[name], arrays[name] = about, values
             turns = any("gyro" in sensor["channels"] for sensor in about["sensors"])

@@ -42,7 +42,6 @@ def write_space(folder: Path, model: str, requirement: str, max_mb: float) -> li
         requirement = f"aura[demo] @ {requirement}"
     head = {
         "title": model.partition("/")[2],
-        "emoji": "🏃",
         "sdk": "gradio",
         "sdk_version": SDK,
         "python_version": "3.12",
