@@ -10,6 +10,7 @@ import aura.interrupt  # noqa: F401  # first: what follows takes long to import
 
 # isort: split
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         from aura.demo.page import serve
 
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # uploads are deleted on the way out
         serve(options.model, options.samples, port=options.port, max_mb=options.max_mb)
     except (RunError, ShardError, StorageError, ImportError, OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None

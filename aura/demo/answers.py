@@ -107,9 +107,8 @@ def words_of(text: str) -> list[str]:
 
 def recognise(desk: Desk, loaded: Loaded, stream: str, words: list[str]) -> tuple[Classification, float, float]:
     """Activities of a recording by windows that overlap, the second at which the stream begins, and seconds of a window."""
+    _knows_words(desk, stream)
     given = _given(loaded, stream)
-    if stream not in desk.with_words:
-        raise ValueError(f"{stream} was not trained with words; {', '.join(desk.with_words) or 'nothing'} was")
     model, about = desk.model, loaded.streams[stream]
     duration = about["length"] / about["rate_hz"]
     prompts = model.config.prompts
@@ -123,6 +122,13 @@ def recognise(desk: Desk, loaded: Loaded, stream: str, words: list[str]) -> tupl
     return model.classify(labels, window_s=window, stride_s=stride, **given), float(about["start_s"]), span
 
 
+def _knows_words(desk: Desk, stream: str | None) -> None:
+    if not desk.with_words:
+        raise ValueError(f"the model {desk.model.config.name} was not trained with words: it can find offsets alone")
+    if stream not in desk.with_words:
+        raise ValueError(f"{stream} was not trained with words; {', '.join(desk.with_words)} was")
+
+
 def _given(loaded: Loaded, stream: str) -> dict[str, Any]:
     if stream not in loaded.given:
         there = ", ".join(loaded.given) or "nothing that this model reads"
@@ -132,8 +138,7 @@ def _given(loaded: Loaded, stream: str) -> dict[str, Any]:
 
 def gallery(desk: Desk, stream: str, progress: Callable[[int, int], None]) -> tuple[Windows, list[str]]:
     """Windows of all samples that have a stream, embedded at the first call. ValueError where none can be."""
-    if stream not in desk.with_words:
-        raise ValueError(f"{stream} was not trained with words; {', '.join(desk.with_words) or 'nothing'} was")
+    _knows_words(desk, stream)
     if not desk.samples:
         raise ValueError("there are no samples to search in: start the page with --samples FOLDER:SPLIT")
     if stream in desk.galleries:

@@ -106,8 +106,13 @@ def _edges(centres: np.ndarray, first: float, last: float) -> np.ndarray:
 
 
 def _short(name: str, most: int = 22) -> str:
-    name = name.replace("_", " ").replace("$", r"\$")
-    return name if len(name) <= most else name[: most - 1] + "…"
+    name = name.replace("_", " ")
+    return plain(name if len(name) <= most else name[: most - 1] + "…")
+
+
+def plain(text: str) -> str:
+    """A text as Matplotlib writes it letter by letter, without mathematics."""
+    return text.replace("$", r"\$")
 
 
 def _signals(loaded: Loaded) -> list[tuple[float, Any]]:

@@ -27,7 +27,7 @@ from aura.body.placements import PLACEMENTS
 from aura.data.config import kind_of
 from aura.data.index import BadSample
 from aura.demo.answers import Desk, gallery, input_warnings, offset, open_desk, recognise, search, words_of
-from aura.demo.figures import as_png, data_url, hit_figure, sheets, timeline
+from aura.demo.figures import as_png, data_url, hit_figure, plain, sheets, timeline
 from aura.demo.player import SCRIPT, STYLE, hits, messages, player, refusal
 from aura.demo.readers import FILMS, MB, TABLES, Loaded, read_file
 from aura.inference.model import Aura
@@ -103,7 +103,9 @@ class _Guarded:
 def build(desk: Desk) -> gr.Blocks:
     """The page of a model and its samples."""
     config = desk.model.config
-    with gr.Blocks(title=f"aura: {config.name}", delete_cache=(KEPT_S, KEPT_S), analytics_enabled=False) as blocks:
+    with gr.Blocks(
+        title=f"aura: {config.name}", delete_cache=(KEPT_S, KEPT_S), analytics_enabled=False, fill_width=True
+    ) as blocks:
         streams = ", ".join(name for name in desk.model.module.towers)
         gr.Markdown(
             f"# {config.name}\nA model of human activity. It reads {streams}; windows of {config.window.seconds:g} s."
@@ -201,8 +203,8 @@ def _what(desk: Desk) -> None:
             found, start, span = recognise(desk, loaded, stream, words_of(words))
         shown = player(timeline(loaded, found, start, span), sheets(loaded), found, start, span)
         (best, share), *others = sorted(found.probabilities.items(), key=lambda item: -item[1])
-        then = ", ".join(f"{name} {value:.0%}" for name, value in others[:3])
-        told = [f"of the recording as a whole; then {then}", *loaded.notes]
+        then = ", ".join(f"{name} {value:.0%}" for name, value in others[:3] if value >= 0.005)
+        told = ["of the recording as a whole" + (f"; then {then}" if then else ""), *loaded.notes]
         return messages(told, _on_page(warned), f"{best}: {share:.0%}"), shown
 
     with gr.Row():
@@ -255,7 +257,7 @@ def _offset(desk: Desk) -> None:
         told = [how, *a.notes, *b.notes]
         if not decided:
             told.append(f"The best offset, {value.offset_s:+.2f} s, is {value.confidence:.3f} above the second best.")
-        image = data_url(as_png(picture(found, f"{a.title}, {name_a}", f"{b.title}, {name_b}")))
+        image = data_url(as_png(picture(found, plain(f"{a.title}, {name_a}"), plain(f"{b.title}, {name_b}"))))
         shown = f'<img alt="offsets and their scores" src="{image}" style="max-width: 100%">'
         return messages(told, _on_page(warned), answer), shown
 

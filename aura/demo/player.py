@@ -26,7 +26,8 @@ STYLE = """
 .aura-controls button {border: 1px solid #8888; border-radius: 6px; padding: .3rem 1rem; min-width: 5.5rem; cursor: pointer}
 .aura-controls input {flex: 1}
 .aura-now {font-variant-numeric: tabular-nums; min-height: 1.6em}
-.aura-time-axis {position: relative; background: #fff; cursor: pointer}
+.aura-player {overflow-x: auto}
+.aura-time-axis {min-width: 640px; position: relative; background: #fff; cursor: pointer}
 .aura-time-axis img {display: block; width: 100%}
 .aura-marker {position: absolute; top: 0; bottom: 0; width: 2px; margin-left: -1px; background: #d62728; pointer-events: none}
 .aura-hits {display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 1rem}

@@ -17,7 +17,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from aura.data.config import kind_of
+from aura.data.config import ImuInput, kind_of
 from aura.data.sample import Sample
 from aura.inference.model import Aura
 from aura.inference.recordings import imu_record, video_record
@@ -304,27 +304,27 @@ def from_sample(sample: Sample, model: Aura) -> Loaded:
         if about is None or values is None:
             continue
         kind = kind_of(name)
-        if kind == "imu" and isinstance(values, np.ndarray):
-            known = getattr(model.config.inputs[name], "placements", ())
+        settings = model.config.inputs[name]
+        if isinstance(settings, ImuInput) and isinstance(values, np.ndarray):
             worn = [sensor["placement"] for sensor in about["sensors"]]
-            rows = [i for i, place in enumerate(worn) if place in known] or list(range(len(worn)))
+            rows = [i for i, place in enumerate(worn) if place in settings.placements] or list(range(len(worn)))
             if not getattr(model.module.towers[name], "any_sensors", False):
-                rows = rows[: model.config.inputs[name].sensors]
+                rows = rows[: settings.sensors]
             about, values = {**about, "sensors": [about["sensors"][i] for i in rows]}, values[rows]
             streams[name], arrays[name] = about, values
             turns = any("gyro" in sensor["channels"] for sensor in about["sensors"])
-            settings = {"placements": [worn[i] for i in rows], name: values if turns else values[..., :3]}
+            more: dict[str, Any] = {"placements": [worn[i] for i in rows], name: values if turns else values[..., :3]}
         elif kind == "mocap":
-            settings = {"skeleton": about["skeleton"], name: values}
+            more = {"skeleton": about["skeleton"], name: values}
         elif kind == "pose2d":
             size = about["camera"]["width"], about["camera"]["height"]
-            settings = {"skeleton": about["skeleton"], "image_size": size, name: values}
+            more = {"skeleton": about["skeleton"], "image_size": size, name: values}
         elif kind == "video":
             given[name] = {name: values}
             continue
         else:
             continue
-        given[name] = {"rate_hz": about["rate_hz"], **settings}
+        given[name] = {"rate_hz": about["rate_hz"], **more}
     return Loaded(sample.id, streams, arrays, given)
 
 

@@ -7,6 +7,7 @@ from aura.demo import answers
 from aura.demo.figures import MOMENTS, sheets, timeline
 from aura.demo.readers import from_sample, read_film, without_start
 
+pytestmark = pytest.mark.filterwarnings("ignore::aura.inference.checks.InputWarning")
 WORDS = ["walking", "sitting", "waving"]
 
 
@@ -15,7 +16,7 @@ def desk(demo_model, demo_shards):
     return answers.open_desk(demo_model, f"{demo_shards}:train", 1.0)
 
 
-def test_a_sample_gives_what_the_model_would_read_of_it(desk, demo_model, demo_shards):
+def test_a_sample_gives_what_the_model_would_read_of_it(desk, demo_model, demo_shards, monkeypatch):
     sample = open_split(str(demo_shards), "train").sample(0)
     loaded = desk.load(next(iter(desk.samples)))
     assert set(loaded.given) == {"imu", "mocap", "pose2d", "video"}
@@ -34,6 +35,9 @@ def test_a_sample_gives_what_the_model_would_read_of_it(desk, demo_model, demo_s
         assert set(answers.recognise(desk, loaded, stream, WORDS)[0].probabilities) == set(WORDS)
     with pytest.raises(ValueError, match="pose2d was not trained with words; imu, mocap, video was"):
         answers.recognise(desk, loaded, "pose2d", WORDS)
+    monkeypatch.setattr(demo_model.module, "compared", frozenset())
+    with pytest.raises(ValueError, match="the model tiny was not trained with words"):
+        answers.recognise(desk, loaded, "imu", WORDS)
 
 
 def test_moments_are_where_the_time_axis_says(desk):
@@ -41,6 +45,8 @@ def test_moments_are_where_the_time_axis_says(desk):
     found, start, span = answers.recognise(desk, loaded, "imu", WORDS)
     line = timeline(loaded, found, start, span)
     assert line.image.startswith(b"\x89PNG")
+    odd = ["$a_b", "x" * 90, r"\frac{$", "<i>"]  # no mathematics, no tags
+    assert timeline(loaded, answers.recognise(desk, loaded, "imu", odd)[0], start, span).image != line.image
     assert (line.first_s, line.last_s) == (0.0, 4.0)
     film, body = sheets(loaded)
     assert (film.name, film.count, body.name, body.count) == ("video", 40, "mocap", MOMENTS)

@@ -55,6 +55,7 @@ def page(demo_run, demo_shards, tmp_path_factory):
     finally:
         process.terminate()
         process.wait(20)
+    assert not list(log.parent.glob("aura-demo-*")), "uploads are left"
 
 
 def test_the_page_in_a_browser(page, tmp_path):
