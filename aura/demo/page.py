@@ -67,20 +67,23 @@ def serve(
     with tempfile.TemporaryDirectory(prefix="aura-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # uploads go with the page
         blocks.queue(default_concurrency_limit=1, max_size=20)
-        blocks.launch(
-            server_name=host,
-            server_port=port,
-            share=False,
-            prevent_thread_lock=True,
-            max_file_size=int(max_mb * MB),
-            footer_links=[],
-            app_kwargs={"middleware": [Middleware(_Guarded)]},
-            theme=gr.themes.Default(font=FONTS, font_mono=("monospace",)),
-            css=STYLE,
-            ssr_mode=False,
-            enable_monitoring=False,
-            quiet=True,
-        )
+        try:
+            blocks.launch(
+                server_name=host,
+                server_port=port,
+                share=False,
+                prevent_thread_lock=True,
+                max_file_size=int(max_mb * MB),
+                footer_links=[],
+                app_kwargs={"middleware": [Middleware(_Guarded)]},
+                theme=gr.themes.Default(font=FONTS, font_mono=("monospace",)),
+                css=STYLE,
+                ssr_mode=False,
+                enable_monitoring=False,
+                quiet=True,
+            )
+        except OSError as error:
+            raise OSError(f"the page cannot listen at {host}:{port}: is the port taken? Give another") from error
         print(f"the page is at http://{host}:{port}  (Ctrl-C ends it)", flush=True)
         blocks.block_thread()
 
