@@ -16,6 +16,7 @@ LAYERS = [
     "hub",
     "model_card",
     "inference",
+    "demo",
     "export",
     "train",
     "evaluation",
