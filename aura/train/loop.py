@@ -30,7 +30,7 @@ from aura.train.checks import check_data
 from aura.train.health import EVERY, Watch, gradient_norms, health
 from aura.train.launch import make_accelerator
 from aura.train.loss import compute_loss
-from aura.train.optim import make_optimizer
+from aura.train.optim import make_optimizer, set_lr
 from aura.train.push import Pusher
 from aura.train.recipe import Recipe
 from aura.train.report import Trackers, plot_run, results_table
@@ -167,8 +167,7 @@ def _pretrain(
 
         started = time.perf_counter()
         factor = lr_factor(state.step, recipe.train)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.train.optimizer.lr * factor
+        set_lr(optimizer, recipe.train.optimizer, factor)
         model.train()
         waited, stats, rows, position, bad = 0.0, {}, [], state.position, 0
         for i in range(recipe.train.accumulate):
