@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ["body", "data", "towers", "objectives", "model", "tasks", "train", "evaluation"]
+LAYERS = ["body", "data", "streaming", "towers", "objectives", "model", "tasks", "export", "train", "evaluation"]
 
 
 def imported(path: Path) -> set[str]:
