@@ -121,8 +121,9 @@ def export_program(module: ImuExport, example: dict[str, Tensor], *, any_sensors
     shapes = {name: {0: batch} if name == "step_s" else by_sensor for name in example}
     with torch.no_grad():
         program = torch.export.export(module, (), kwargs=example, dynamic_shapes=shapes)
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # names the folders of this machine
+    for graph in (part.graph for part in program.graph_module.modules() if isinstance(part, torch.fx.GraphModule)):
+        for node in graph.nodes:
+            node.meta.pop("stack_trace", None)  # names the folders of this machine
     return program
 
 
