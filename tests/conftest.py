@@ -13,12 +13,3 @@ def edge(tmp_path_factory):
 
     model, folder = tiny_model(), tmp_path_factory.mktemp("edge") / "model"
     return model, folder, exported(folder, model, int8=True)
-
-
-@pytest.fixture(scope="session")
-def edge_whole(tmp_path_factory):
-    """As `edge`, of a model of whole clips."""
-    from tests.edge import exported, tiny_model
-
-    model, folder = tiny_model(whole=True), tmp_path_factory.mktemp("edge") / "whole"
-    return model, folder, exported(folder, model, whole=True)

@@ -20,12 +20,12 @@ NAMES = ["walk", "sit", "climb stairs"]
 WINDOW = Window(seconds=SECONDS, stride_s=0.5, min_cover=0.5)
 
 
-def tiny_model(*, whole: bool = False, seed: int = 0) -> AuraModel:
+def tiny_model() -> AuraModel:
     """An IMU tower with all of its channels and both of its branches, and a mocap tower beside it."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     settings = {"width": 16, "depth": 1, "heads": 2, "stem": 8, "gravity": True, "pool": "attention", "stem_norm": True}
     towers = {
-        "imu": ImuTransformerConfig.model_validate(settings | {"world": "start" if whole else "mean"}),
+        "imu": ImuTransformerConfig.model_validate(settings),
         "mocap": MotionTransformerConfig.model_validate({"width": 16, "depth": 1, "heads": 2, "stem": 8}),
     }
     objective = Objective.model_validate({"pairs": {"imu:mocap": {"weight": 1}}})
@@ -51,6 +51,5 @@ def classes() -> Classes:
     return Classes(NAMES, vectors / np.linalg.norm(vectors, axis=1, keepdims=True), 10.0)
 
 
-def exported(out: Path, model: AuraModel, *, whole: bool = False, int8: bool = False) -> dict:
-    window = WINDOW.model_copy(update={"whole": whole})
-    return export(out, model, "imu", imu_input(), window, classes(), {"name": "tiny"}, int8=int8)
+def exported(out: Path, model: AuraModel, *, int8: bool = False) -> dict:
+    return export(out, model, "imu", imu_input(), WINDOW, classes(), {"name": "tiny"}, int8=int8)

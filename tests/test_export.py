@@ -3,19 +3,23 @@
 import importlib.util
 import json
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
 import aura.export
+from aura.body.placements import placement_id
 from aura.data.batch import Stream
 from aura.data.config import ImuInput, MocapInput
+from aura.data.resample import resample
 from aura.export import ExportError, ImuExport, exportable, programs_of, random_windows
 from aura.model import AuraModel
-from aura.streaming import Edge
+from aura.streaming import Edge, StreamingClassifier
 from aura.train.checkpoint import stream_modules, write_weights
 from aura.train.recipe import load_recipe
+from tests.data.samples import make_sample, write_set
 from tests.edge import RATE, SECONDS, WIDTH, embedded, exported, imu_input, tiny_model
 from tools.export import main
 
@@ -23,28 +27,24 @@ ITEMS = int(RATE * SECONDS)
 TINY = Path(__file__).parent / "train" / "tiny.yaml"
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_files_give_the_embeddings_of_the_model(edge, edge_whole, whole):
-    """At numbers of windows and sensors that the graph was not traced with."""
-    model, folder, _ = edge_whole if whole else edge
+def check_files(model: AuraModel, folder: Path, items: int, whole: bool) -> None:
+    """They give the model's embeddings, at numbers of windows and sensors that the graph was not traced with."""
+    programs = programs_of(folder)
     for seed, shape in enumerate([(1, 1), (2, 3), (7, 2), (4, 5)]):
-        windows = random_windows(*shape, ITEMS, whole=whole, seed=50 + seed)
+        windows = random_windows(*shape, items, whole=whole, seed=50 + seed)
         if whole:
-            windows["step_s"] = torch.rand(shape[0], ITEMS) * 0.05 + 0.01
+            windows["step_s"] = torch.rand(shape[0], items) * 0.05 + 0.01
         wanted = embedded(model, windows)
         assert np.ptp(wanted, axis=0).max() > 0.02 or shape[0] == 1  # the windows differ, so an error would show
-        for name, (_, run) in programs_of(folder).items():
+        for name, (_, run) in programs.items():
             found = run({key: x.numpy() for key, x in windows.items()})
-            assert found.shape == (shape[0], WIDTH)
+            assert found.shape == wanted.shape
             assert np.abs(found - wanted).max() < (0.1 if "int8" in name else 1e-5), name
 
 
-def test_step_s_is_read(edge_whole):
-    _, folder, _ = edge_whole
-    windows = {key: x.numpy() for key, x in random_windows(1, 1, ITEMS, whole=True).items()}
-    faster = windows | {"step_s": windows["step_s"] * 2}
-    graph = Edge(folder)
-    assert np.abs(graph.embed(windows) - graph.embed(faster)).max() > 1e-3
+def test_files_give_the_embeddings_of_the_model(edge):
+    model, folder, _ = edge
+    check_files(model, folder, ITEMS, whole=False)
 
 
 def test_module_is_embed_stream_whatever_stands_where_nothing_was_measured():
@@ -107,11 +107,14 @@ def test_what_cannot_be_exported_is_refused(edge, monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of the tiny recipe that nothing trained."""
+    """A run that nothing trained, of whole clips, and its model."""
     folder = tmp_path_factory.mktemp("run")
-    recipe = load_recipe(TINY)
+    recipe = load_recipe(TINY, ["data.window.whole=true", "towers.imu.world=start"])
     torch.manual_seed(0)
-    model = AuraModel(recipe.inputs, recipe.towers, recipe.objective, recipe.embedding, 2.0)
+    model = AuraModel(recipe.inputs, recipe.towers, recipe.objective, recipe.embedding, recipe.data.window.seconds)
+    model.eval().requires_grad_(False)
+    for parameter in model.towers["imu"].parameters():
+        parameter.add_(0.2 * torch.randn_like(parameter))
     weights = {
         f"towers/{stream}": {
             f"{part}.{name}": tensor.contiguous()
@@ -124,22 +127,68 @@ def run(tmp_path_factory):
     return folder, model
 
 
-def test_tool_exports_words_and_says_what_it_lacks(run, tmp_path, capsys):
-    folder, model = run
-    assert main([str(folder), "--out", str(tmp_path / "edge")]) == 1
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Shards of clips of several lengths, and their classes and values at 40 Hz."""
+    folder, found = tmp_path_factory.mktemp("clips"), []
+    rng = np.random.default_rng(3)
+    samples = []
+    for number, name in enumerate(["walk", "sit_down", "jump", "walk", "sit_down", "walk"]):
+        sample = make_sample(number, seconds=1.5 + 0.25 * number, imu_hz=40, streams=("imu",))
+        sample.labels = {"activity": name}
+        values = cast(np.ndarray, sample.arrays["imu"])
+        values += rng.normal(0, 2, values.shape).astype(np.float32).cumsum(1) / 5
+        values[..., 0] -= 100 * number
+        found.append((name, values))
+        samples.append(sample)
+    write_set(folder, 0, also=[("test", sample) for sample in samples])
+    return folder, found
+
+
+def test_tool_says_what_it_lacks(run, tmp_path, capsys):
+    folder, _ = run
+    out = ["--out", str(tmp_path / "edge")]
+    assert main([str(folder), *out]) == 1
     assert "give --labels, --prompts or --classes" in capsys.readouterr().err
     np.savez(tmp_path / "few.npz", names=np.array(["walk"]), embeddings=np.ones((1, 5), np.float32))
-    assert main([str(folder), "--out", str(tmp_path / "edge"), "--classes", str(tmp_path / "few.npz")]) == 1
+    assert main([str(folder), *out, "--classes", str(tmp_path / "few.npz")]) == 1
     assert "the model needs (C, 16)" in capsys.readouterr().err
-    assert main([str(tmp_path), "--out", str(tmp_path / "edge")]) == 1
+    assert main([str(tmp_path), *out]) == 1
     assert "no whole checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "edge").exists()
-    words = ["sitting_down", "walking"]
-    assert main([str(folder), "--out", str(tmp_path / "edge"), "--labels", *words]) == 0
-    graph = Edge(tmp_path / "edge")
+
+
+def test_tool_exports_words_and_whole_clips(run, tmp_path, clips):
+    """The accuracy is that of the classes' own clips; a clip is one window, in its own time, for file and model."""
+    folder, model = run
+    out, words = tmp_path / "edge", ["sit_down", "walk"]
+    shards, samples = clips
+    assert main([str(folder), "--out", str(out), "--labels", *words, "--shards", str(shards)]) == 0
+    check_files(model, out, 50, whole=True)
+    graph = Edge(out)
     assert graph.names == words
     assert graph.scale == pytest.approx(1 / 0.07, rel=1e-4)
-    report = json.loads((tmp_path / "edge" / "report.json").read_text())
-    assert report["words"]["sitting_down"] == ["sitting down"]
-    assert report["imu.onnx"]["max_abs_error"] < 1e-5
-    assert "| imu.onnx |" in (tmp_path / "edge" / "report.md").read_text()
+    report = json.loads((out / "report.json").read_text())
+    assert report["words"]["sit_down"] == ["sit down"]
+    assert "| imu.onnx |" in (out / "report.md").read_text()
+
+    wanted = []
+    for name, values in samples:
+        at = np.arange(50) / 50 * values.shape[1] / 40
+        placed, _ = resample(values.swapaxes(0, 1), None, 40.0, 0.0, at)
+        windows = random_windows(1, len(values), 50, whole=True)
+        windows["values"] = torch.from_numpy(placed.swapaxes(0, 1).copy())[None]
+        windows["valid"][:], windows["channel_mask"][:] = True, True
+        windows["placement"][:] = torch.tensor([placement_id("left wrist"), placement_id("chest")])
+        windows["step_s"][:] = values.shape[1] / 40 / 50
+        vector = embedded(model, windows)[0]
+        stream = StreamingClassifier(out, rate_hz=40, placements=["left wrist", "chest"])
+        (result,) = stream.classify(values)
+        assert np.abs(result.embedding - vector).max() < 1e-5
+        assert (result.start_s, result.end_s) == (0, values.shape[1] / 40)
+        if name in words:
+            wanted.append(words[int((graph.embeddings @ vector).argmax())] == name)
+    accuracy = report["accuracy"]
+    assert (accuracy["n"], accuracy["of_other_classes"]) == (len(wanted), len(samples) - len(wanted))
+    assert accuracy["torch"] == accuracy["imu.onnx"] == accuracy["imu.pt2"] == pytest.approx(np.mean(wanted))
+    assert report["max_abs_error_of_these_windows"]["imu.onnx"] < 1e-5
