@@ -256,9 +256,9 @@ def programs_of(out: Path) -> dict[str, tuple[Edge, Callable[[Arrays], np.ndarra
 
 def embed(model: AuraModel, stream: str, windows: dict[str, Tensor]) -> Tensor:
     """The model's own embeddings (B, D), in float32: what exported files are compared with."""
-    present = torch.ones(len(windows["values"]), dtype=torch.bool)
+    given: dict[str, Any] = {"present": torch.ones(len(windows["values"]), dtype=torch.bool), **windows}
     with torch.no_grad():
-        output, _ = run_tower(model.towers[stream], Stream(present=present, **windows), "no")
+        output, _ = run_tower(model.towers[stream], Stream(**given), "no")
         return model.project(stream, output.pooled)
 
 

@@ -232,7 +232,7 @@ class StreamingClassifier:
         return self._results(items[begin - first : end - first], at.after(begin), start, start + self.spec["seconds"])
 
     def _results(self, items: np.ndarray, at: Places, start_s: float, end_s: float) -> list[Result]:
-        known = np.isfinite(items).all(-1)
+        known = np.asarray(np.isfinite(items).all(-1))
         values, valid = resample_at(np.where(known[..., None], items, 0), None if known.all() else known, at)
         if valid.ndim == 1:
             valid = np.repeat(valid[:, None], self.sensors, 1)
