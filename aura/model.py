@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import nullcontext
 from functools import partial
 from typing import NamedTuple, cast
@@ -78,10 +79,13 @@ class AuraModel(nn.Module):
         embedding: int,
         seconds: float,
         precision: str = "no",
+        streams: Collection[str] | None = None,
     ) -> None:
+        """streams: only these towers, for use alone: what needs the others (a classifier of several) is left out."""
         super().__init__()
         self.precision = precision
         self.compared = objective.compared
+        towers = {name: config for name, config in towers.items() if streams is None or name in streams}
         for stream in towers:
             if stream not in self.compared | objective.classified:
                 raise ValueError(
@@ -161,13 +165,14 @@ def fine_heads(objective: Objective, towers: nn.ModuleDict, embedding: int) -> n
     """A head for each stream of a fine pair. ValueError, naming the pair, where the two towers do not fit."""
     heads = nn.ModuleDict()
     for name in objective.fine:
-        for stream in name.split(":"):
+        there = [stream for stream in name.split(":") if stream in towers]
+        for stream in there:
             if towers[stream].token_s is None:
                 raise ValueError(
                     f"objective.fine.{name}: the tower of {stream} has no tokens of body parts; take a tower of kind"
                     " imu_transformer for sensors, part_transformer for skeletons"
                 )
-        lengths = {stream: towers[stream].token_s for stream in name.split(":")}
+        lengths = {stream: towers[stream].token_s for stream in there}
         if len(set(lengths.values())) > 1:
             told = ", ".join(f"{stream} {seconds:g}" for stream, seconds in lengths.items())
             raise ValueError(f"objective.fine.{name}: both towers need the same token_s, they have {told}")
@@ -184,6 +189,8 @@ def make_classifiers(objective: Objective, towers: nn.ModuleDict) -> nn.ModuleDi
     classifiers = nn.ModuleDict()
     if objective.classify is not None:
         for side in objective.classify.streams:
+            if not set(streams_of(side)) <= set(towers):
+                continue
             width = sum(cast(Tower, towers[stream]).width for stream in streams_of(side))
             classifiers[side] = nn.Linear(width, len(objective.classify.classes))
     return classifiers
@@ -217,7 +224,7 @@ def make_head(projection: str, width: int, embedding: int, stream: str) -> nn.Mo
 def check_moments(objective: Objective, towers: nn.ModuleDict) -> None:
     """Raises ValueError where the two sides of a pair have maps of different shape."""
     for name, pair in objective.pairs.items():
-        if pair.space == "moments":
+        if pair.space == "moments" and set(name.split(":")) <= set(towers):
             a, b = (towers[side].moments_shape for side in name.split(":"))
             if a != b:
                 raise ValueError(

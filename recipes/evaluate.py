@@ -25,7 +25,6 @@ import aura.interrupt  # noqa: F401  # first: what follows takes long to import
 
 # isort: split
 import argparse
-import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -198,8 +197,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def about(request: Request, options: argparse.Namespace) -> dict[str, Any]:
     """What was evaluated on what, so that the figures can be found again."""
+    from aura.data.files import sha256_of
     from aura.evaluation.windows import inputs_of
-    from aura.train.rundir import environment, read_environment
+    from aura.train.rundir import environment
 
     loaded = request.loaded
     found = {
@@ -208,8 +208,8 @@ def about(request: Request, options: argparse.Namespace) -> dict[str, Any]:
         "seed": loaded.recipe.seed,
         "checkpoint": str(loaded.checkpoint),
         "step": loaded.step,
-        "recipe_sha256": hashlib.sha256((loaded.checkpoint / "recipe.yaml").read_bytes()).hexdigest(),
-        "trained_by": read_environment(loaded.checkpoint).get("git", "unknown"),
+        "recipe_sha256": sha256_of(loaded.file),
+        "trained_by": loaded.git,
     }
     digests = {} if options.a else {f"{split.folder}:{split.name}": split.digest for split in request.splits()}
     if options.task in LEARNS:

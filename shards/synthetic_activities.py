@@ -12,7 +12,7 @@ from shards.synthetic_motions import Motion, arms, bump, crouch, flight, hinge, 
 
 # Gait: on the spot, as on a treadmill.
 def gait(m: Motion, hz: float, hip: float, knee: float, arm: float, elbow: float, *, limp: float = 0.0) -> np.ndarray:
-    p, a = m.phase(hz), m.size()
+    p, a = m.strides(hz), m.size()
     for side, shift, weak in (("d", 0.0, 1 - limp), ("o", np.pi, 1.0)):
         q = p + shift
         m.add(
@@ -38,7 +38,7 @@ def jog(m: Motion) -> None:
 
 
 def march(m: Motion) -> None:
-    p, a = m.phase(0.85), m.size()
+    p, a = m.strides(0.85), m.size()
     for side, shift in (("d", 0.0), ("o", np.pi)):
         up = bump(p + shift, 0.0, 2.5)
         m.add(
@@ -56,7 +56,7 @@ def limp(m: Motion) -> None:
 
 
 def side_step(m: Motion) -> None:
-    p, a = m.phase(0.8), m.size()
+    p, a = m.strides(0.8), m.size()
     out = bump(p, 0.0, 1.5) + 0.1
     m.add(
         b_hip_abduct=16 * a * out,

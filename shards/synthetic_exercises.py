@@ -17,7 +17,7 @@ def run(m: Motion) -> None:
 
 def on_the_spot(m: Motion, hz: float, hip: float, knee: float, arm: float) -> np.ndarray:
     """Lifts one knee after the other, the arms against them; degrees. The phase (T,) of the steps."""
-    p, a = m.phase(hz), m.size()
+    p, a = m.strides(hz), m.size()
     for side, shift in (("d", 0.0), ("o", np.pi)):
         up = bump(p + shift, 0.0, 2.0)
         m.add(
@@ -40,7 +40,7 @@ def jog_in_place(m: Motion) -> None:
 
 
 def walk_backward(m: Motion) -> None:
-    p, a = m.phase(0.75), m.size()
+    p, a = m.strides(0.75), m.size()
     for side, q in (("d", p), ("o", p + np.pi)):
         m.add(
             **{
@@ -53,7 +53,7 @@ def walk_backward(m: Motion) -> None:
 
 
 def stairs_up(m: Motion) -> None:
-    p, a = m.phase(0.72), m.size()
+    p, a = m.strides(0.72), m.size()
     for side, q in (("d", p), ("o", p + np.pi)):
         up = bump(q, 0.0, 1.6)
         m.add(
@@ -63,7 +63,7 @@ def stairs_up(m: Motion) -> None:
 
 
 def stairs_down(m: Motion) -> None:
-    p, a = m.phase(0.9), m.size()
+    p, a = m.strides(0.9), m.size()
     for side, q in (("d", p), ("o", p + np.pi)):
         m.add(
             **{

@@ -46,7 +46,15 @@ class Motion:
 
     def phase(self, hz: float) -> np.ndarray:
         """Phase (T,) in radians of a cycle of `hz` at usual tempo; the tempo itself wanders by 6 %."""
-        rate = hz * self.tempo * (1 + self.wander(0.06))
+        return self._phase(hz * self.tempo)
+
+    def strides(self, hz: float) -> np.ndarray:
+        """As `phase`, of a gait: who walks faster takes longer steps too, so that the cadence grows with the root of the speed
+        (Grieve and Gear 1966)."""
+        return self._phase(hz * np.sqrt(self.tempo))
+
+    def _phase(self, hz: float) -> np.ndarray:
+        rate = hz * (1 + self.wander(0.06))
         step = self.t[1] - self.t[0]
         return 2 * np.pi * (np.cumsum(rate) * step + self.rng.random())
 

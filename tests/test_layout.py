@@ -5,7 +5,22 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ["body", "data", "streaming", "towers", "objectives", "model", "tasks", "export", "train", "evaluation"]
+LAYERS = [
+    "body",
+    "data",
+    "streaming",
+    "towers",
+    "objectives",
+    "model",
+    "weights",
+    "tasks",
+    "hub",
+    "model_card",
+    "inference",
+    "export",
+    "train",
+    "evaluation",
+]
 
 
 def imported(path: Path) -> set[str]:

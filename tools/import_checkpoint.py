@@ -31,10 +31,10 @@ from aura.objectives.config import streams_of
 from aura.tasks.leaks import record_unknown
 from aura.towers.outside import imagebind, unimts
 from aura.towers.outside.released import Release, Weights, read_weights, tower_weights
-from aura.train.checkpoint import stream_modules, write_weights
-from aura.train.loaded import find_checkpoint
+from aura.train.checkpoint import write_weights
 from aura.train.recipe import Recipe, load_recipe, make_recipe, to_yaml
 from aura.train.rundir import RunError, write_atomic
+from aura.weights import find_checkpoint, stream_modules
 
 RELEASES = {"unimts": unimts.RELEASE, "imagebind": imagebind.RELEASE}
 RECIPES = Path(__file__).parents[1] / "recipes" / "outside"

@@ -178,6 +178,15 @@ class Record:
         start, size = self._member(name)[:2]
         return bytes(self._pieces([(start, size)])[0])
 
+    def frames(self, video: str, times_s: np.ndarray) -> np.ndarray:
+        """Frames of a video (F, H, W, 3) uint8 nearest to times (F,) in seconds since its first one."""
+        from aura.data.video import decode_frames  # av, which nothing else here needs
+
+        try:
+            return decode_frames(self.bytes(f"{video}.mp4"), times_s)
+        except ValueError as error:
+            raise BadSample(f"{self.where}.{video}.mp4: {error}") from error
+
     def shape(self, array: str) -> tuple[int, ...]:
         return tuple(self._layout(array)[2])
 

@@ -16,10 +16,9 @@ import torch
 from aura.data.config import TextInput, VideoInput
 from aura.data.cut import Cut
 from aura.data.fields import Fields, Options, finite
-from aura.data.index import BadSample, Record, ShardError
+from aura.data.index import Record, ShardError
 from aura.data.motion import blank_imu, blank_skeleton, read_imu, read_skeleton
 from aura.data.order import hash64
-from aura.data.video import decode_frames
 
 
 def read_video(
@@ -55,11 +54,7 @@ def read_video(
         rows = finite(record, f"{name}.emb", record.items(f"{name}.emb", first, last + 1))[index - first]
         out["values"][...] = np.where(valid[:, None], rows, 0)
         return out
-    try:
-        frames = decode_frames(record.bytes(f"{name}.mp4"), index / rate)
-    except ValueError as error:
-        raise BadSample(f"{record.where}.{name}.mp4: {error}") from error
-    out["values"][...] = fit_frames(frames, config.size)
+    out["values"][...] = fit_frames(record.frames(name, index / rate), config.size)
     out["values"][~valid] = 0
     return out
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -139,6 +140,18 @@ def record_unknown(run: str | Path, what: str) -> None:
 def stored(run: str | Path) -> Contents | None:
     """What a run has recorded, by its directory or one of its checkpoints; None where it has not."""
     return _read(Path(run) / FILE) or _read(Path(run).parent.parent / FILE)
+
+
+def publish(run: str | Path, folder: str | Path) -> None:
+    """Writes what a run has recorded, where it has, for others to see: of paths on this machine their last names stay."""
+    known = stored(run)
+    if known is not None:
+        sources = tuple(source | {"folder": _last_names(source["folder"])} for source in known.sources)
+        _write(folder, Contents(sources, known.hashes, tuple(map(_last_names, known.unknown))))
+
+
+def _last_names(text: str) -> str:
+    return re.sub(r"[^\s,;]*/([^\s,;/]+)/?", r"\1", text)
 
 
 def training_contents(run: str | Path) -> Contents:

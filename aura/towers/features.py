@@ -50,7 +50,9 @@ def imu_features(stream: Stream, rate_hz: float, world: World, norms: bool, grav
 def steps(stream: Stream, rate_hz: float) -> Tensor:
     """Seconds (B, T) from the item before to each item, in the recording."""
     if stream.step_s is None:  # `shape[0]`, not `len`, which would fix the number of rows of an exported graph
-        return stream.valid.new_full((stream.present.shape[0], stream.valid.shape[-1]), 1 / rate_hz, dtype=torch.float32)
+        return stream.valid.new_full(
+            (stream.present.shape[0], stream.valid.shape[-1]), 1 / rate_hz, dtype=torch.float32
+        )
     return stream.step_s.clamp(min=1e-4)  # never to be divided by zero, in rows that hold nothing
 
 

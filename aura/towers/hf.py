@@ -23,24 +23,25 @@ def resolve(model: str) -> str:
     return str(path)
 
 
-def load_hf(model: str | dict[str, Any], pretrained: bool) -> Any:
+def load_hf(model: str | dict[str, Any], pretrained: bool, revision: str | None = None) -> Any:
     """The encoder, without any dropout, so that a batch in parts gives what the whole batch gives.
 
     model: local folder, hub name, `package:NAME/FOLDER`, or a configuration in place (`model_type` and what differs
-    from its defaults: random weights). RuntimeError where it cannot be had.
+    from its defaults: random weights). revision: of the hub. RuntimeError where it cannot be had.
     """
+    at = {} if revision is None else {"revision": revision}
     try:
         if isinstance(model, dict):
             values = dict(model)
             config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
         else:
-            config = transformers.AutoConfig.from_pretrained(resolve(model))
+            config = transformers.AutoConfig.from_pretrained(resolve(model), **at)
         for name in list(vars(config)):
             if "dropout" in name or name.endswith("drop_path_rate"):
                 setattr(config, name, 0.0)
         if isinstance(model, dict) or not pretrained:
             return transformers.AutoModel.from_config(config, attn_implementation="sdpa")
-        return transformers.AutoModel.from_pretrained(resolve(model), config=config, attn_implementation="sdpa")
+        return transformers.AutoModel.from_pretrained(resolve(model), config=config, attn_implementation="sdpa", **at)
     except KeyError as error:
         raise ValueError(f"towers: a configuration of transformers in place needs `model_type`: {model}") from error
     except OSError as error:

@@ -41,6 +41,7 @@ class HfTextConfig(TowerSettings):
     kind: Literal["transformers_text"] = "transformers_text"
     model: str | dict[str, Any] = Field(description="local folder, hub name, package:NAME/FOLDER, or a configuration")
     pretrained: bool = True
+    revision: str | None = Field(default=None, description="of a model of the hub: a branch, tag or commit")
     tokenizer: str = Field(default="", description="folder or hub name, where it is not the model's")
     length: int = Field(default=64, gt=2, description="longest text in tokens; more is cut, the closing token stays")
 
@@ -97,7 +98,8 @@ def tokenizer(config: ClipTextConfig | HfTextConfig) -> Callable[[list[str]], Te
         if not isinstance(source, str):
             raise ValueError("towers.tokenizer: a model from a configuration in place needs one: a folder or a name")
         try:
-            return HfTokenizer(transformers.AutoTokenizer.from_pretrained(resolve(source)), config.length)
+            revision = {} if config.tokenizer or not config.revision else {"revision": config.revision}
+            return HfTokenizer(transformers.AutoTokenizer.from_pretrained(resolve(source), **revision), config.length)
         except OSError as error:
             raise RuntimeError(f"towers.tokenizer: {source!r} could not be loaded ({error})") from error
     if isinstance(config.model, str):
@@ -171,7 +173,7 @@ class HfText(Tower):
 
     def __init__(self, config: HfTextConfig, input: TextInput, seconds: float) -> None:
         super().__init__()
-        self.trunk = load_hf(config.model, config.pretrained)
+        self.trunk = load_hf(config.model, config.pretrained, config.revision)
         longest = getattr(self.trunk.config, "max_position_embeddings", config.length)
         if config.length > longest:
             raise ValueError(f"towers.length {config.length}: the model reads at most {longest} tokens")

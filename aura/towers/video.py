@@ -38,6 +38,7 @@ class HfVideoConfig(TowerSettings):
     kind: Literal["transformers_video"] = "transformers_video"
     model: str | dict[str, Any] = Field(description="local folder or hub name, or a configuration with its model_type")
     pretrained: bool = True
+    revision: str | None = Field(default=None, description="of a model of the hub: a branch, tag or commit")
 
 
 class Normalize(nn.Module):
@@ -115,7 +116,7 @@ class HfVideo(Tower):
 
     def __init__(self, config: HfVideoConfig, input: VideoInput, seconds: float) -> None:
         super().__init__()
-        self.trunk = load_hf(config.model, config.pretrained)
+        self.trunk = load_hf(config.model, config.pretrained, config.revision)
         settings = self.trunk.config
         for key, ours, theirs in (
             ("size", input.size, getattr(settings, "image_size", input.size)),

@@ -25,7 +25,7 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from aura.data.files import sha256_of, sync_folder
@@ -34,8 +34,17 @@ from aura.towers.tower import Tower
 from aura.train.optim import load_optimizer_state, optimizer_state
 from aura.train.recipe import Recipe, to_yaml
 from aura.train.rundir import RunError, write_atomic
-
-FORMAT = "aura-checkpoint/1"
+from aura.weights import (
+    FORMAT,
+    best_checkpoint,
+    fit,
+    latest_checkpoint,
+    newest_first,
+    read_state,
+    read_tensors,
+    stream_modules,
+    whole_checkpoints,
+)
 
 
 @dataclass
@@ -172,43 +181,13 @@ def _prune(folder: Path, newest: str, keep: int) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def read_state(path: Path) -> dict[str, Any] | None:
-    """state.json of a checkpoint whose files are all there at full size, else None."""
-    try:
-        value = json.loads((path / "state.json").read_text())
-        complete = all((path / f).stat().st_size == about["size"] for f, about in value["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return value if complete and value.get("format") == FORMAT else None
-
-
-def whole_checkpoints(folder: Path) -> list[Path]:
-    """Whole checkpoints in order of step."""
-    return [p for p in sorted(folder.glob("step_*")) if read_state(p) is not None]
-
-
-def best_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the highest score (`metrics.score`, as the loop wrote it); None where none was evaluated."""
-    scored = [
-        (score, path)
-        for path in whole_checkpoints(folder)
-        if (score := (read_state(path) or {}).get("metrics", {}).get("score")) is not None
-    ]
-    return max(scored)[1] if scored else None
-
-
-def latest_checkpoint(folder: Path) -> Path | None:
-    """What `latest` names, if it is whole; else the newest whole one; None where there is none."""
-    return next((path for path in _newest_first(folder) if read_state(path) is not None), None)
-
-
 def checkpoint_to_resume(folder: Path) -> tuple[Path | None, list[str]]:
     """As `latest_checkpoint`, with the content of all files compared too; also says what is passed over, and why.
 
     Raises RunError where there are checkpoints and none is whole.
     """
     passed = []
-    for path in _newest_first(folder):
+    for path in newest_first(folder):
         fault = _damage(path)
         if not fault:
             return path, passed
@@ -220,14 +199,6 @@ def checkpoint_to_resume(folder: Path) -> tuple[Path | None, list[str]]:
             + f"\nBring the files back, or delete {folder} to start anew."
         )
     return None, []
-
-
-def _newest_first(folder: Path) -> list[Path]:
-    """All checkpoints, whole or not: what `latest` names, then the newest, and so on."""
-    latest = folder / "latest"
-    named = latest.read_text().strip() if latest.exists() else ""
-    found = set(folder.glob("step_*")) | ({folder / named} if named else set())
-    return sorted(found, key=lambda path: (path.name == named, path.name), reverse=True)
 
 
 def _damage(path: Path) -> str:
@@ -249,24 +220,6 @@ def _damage(path: Path) -> str:
     return ""
 
 
-def load_weights(path: Path, module: AuraModel, streams: list[str] | None = None) -> None:
-    """Fills a model (before it is prepared for training) from a checkpoint; `streams`: only these towers.
-
-    Raises RunError naming the file for one that is missing, damaged, or does not fit.
-    """
-    if read_state(path) is None:
-        raise RunError(f"{path} is not a whole checkpoint: its state.json is missing or names files that are not there")
-    for stream in module.towers if streams is None else streams:
-        file = path / "towers" / f"{stream}.safetensors"
-        tensors = _read(file)
-        for part, target in stream_modules(module, stream).items():
-            mine = {k.removeprefix(part + "."): v for k, v in tensors.items() if k.startswith(part + ".")}
-            _fit(target, mine, file)
-    _fit(module.temperature, _read(path / "shared.safetensors"), path / "shared.safetensors")
-    if module.classifiers:
-        _fit(module.classifiers, _read(path / "classifiers.safetensors"), path / "classifiers.safetensors")
-
-
 def load_towers(path: Path, module: AuraModel) -> list[str]:
     """Fills the towers that a run or checkpoint has too; gives their names. RunError where there is none, or one does not fit.
 
@@ -281,10 +234,10 @@ def load_towers(path: Path, module: AuraModel) -> list[str]:
         raise RunError(f"init: {found} has no tower of {', '.join(module.towers)}")
     for stream in shared:
         file = found / "towers" / f"{stream}.safetensors"
-        mine = {k.removeprefix("tower."): v for k, v in _read(file).items() if k.startswith("tower.")}
+        mine = {k.removeprefix("tower."): v for k, v in read_tensors(file).items() if k.startswith("tower.")}
         if cast(Tower, module.towers[stream]).moments_shape is None:
             mine = {k: v for k, v in mine.items() if not k.startswith("branch.")}
-        _fit(module.towers[stream], mine, file)
+        fit(module.towers[stream], mine, file)
     return shared
 
 
@@ -297,12 +250,12 @@ def load_training(path: Path, accelerator: Any, model: nn.Module, optimizer: Any
         raise RunError(f"{path} holds weights alone: set another run_dir, and init={path} to start with these towers")
     module = unwrapped(model)
     try:
-        load_optimizer_state(module, optimizer, _read(path / "optimizer.safetensors"), value["step"])
+        load_optimizer_state(module, optimizer, read_tensors(path / "optimizer.safetensors"), value["step"])
     except ValueError as error:
         raise RunError(f"{path}: {error}") from error
     rank = accelerator.process_index
     if value["ranks"] == accelerator.num_processes:
-        _set_random_state(_read(path / f"random-{rank:05d}.safetensors"))
+        _set_random_state(read_tensors(path / f"random-{rank:05d}.safetensors"))
     else:
         accelerator.print(
             f"checkpoint of {value['ranks']} ranks goes on with {accelerator.num_processes}: "
@@ -310,31 +263,6 @@ def load_training(path: Path, accelerator: Any, model: nn.Module, optimizer: Any
         )
         torch.manual_seed(hash((value["step"], rank)))
     return State(value["step"], value["position"], value["metrics"])
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path} cannot be read as safetensors: {error}") from error
-
-
-def _fit(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
-    own = module.state_dict()
-    for name in sorted(own.keys() ^ tensors.keys()):
-        raise RunError(f"{file}: tensor {name!r} is {'missing' if name in own else 'unknown to this recipe'}")
-    for name, tensor in own.items():
-        if tensor.shape != tensors[name].shape:
-            raise RunError(
-                f"{file}: {name} has shape {tuple(tensors[name].shape)}, the recipe needs {tuple(tensor.shape)}"
-            )
-    module.load_state_dict(tensors)
-
-
-def stream_modules(module: AuraModel, stream: str) -> dict[str, nn.Module]:
-    """What a stream's file holds: its tower, its projection, and its head of fine pairs where it has one."""
-    found = {"tower": module.towers[stream], "head": module.heads[stream]}
-    return found | ({"fine": module.fine[stream]} if stream in module.fine else {})
 
 
 def _tower_state(module: AuraModel, stream: str) -> dict[str, Tensor]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from aura.data.config import Source
 from aura.data.index import open_split
 from aura.objectives.config import streams_of
-from aura.train.loaded import find_checkpoint
 from aura.train.recipe import Recipe, RecipeError, apply_override, load_recipe, make_recipe
+from aura.weights import find_checkpoint
 
 STEPS, BATCH = 300, 64
 LR_SHARE = 0.5  # of the checkpoint's learning rate, which suits the size of its towers

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import torch
 
+from aura.inference.config import CONFIG
+from aura.inference.model import Aura
 from aura.model import AuraModel
 from aura.tasks.zeroshot import Prompts
-from aura.towers.stored import Tokenize
-from aura.train.checkpoint import latest_checkpoint, read_state
+from aura.towers.stored import Tokenize, stored_towers
 from aura.train.loop import build
-from aura.train.recipe import Recipe, load_recipe
-from aura.train.rundir import RunError
+from aura.train.recipe import Recipe, load_recipe, make_recipe
+from aura.train.rundir import read_environment
+from aura.weights import RunError, find_checkpoint, read_state
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Loaded:
     tokenize       of its text tower, None without one
     precomputed    stream -> hash of the frozen tower whose stored embeddings are read
     prompts        the recipe's classes in words
+    file           recipe.yaml, or the configuration of a released model; git: the commit that trained it
     """
 
     checkpoint: Path
@@ -32,32 +35,38 @@ class Loaded:
     tokenize: Tokenize | None
     precomputed: dict[str, str]
     prompts: Prompts | None
+    file: Path
+    git: str
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
 
-def find_checkpoint(path: Path) -> Path:
-    """A checkpoint itself, or the latest one of a run. RunError where there is none."""
-    if (path / "state.json").is_file():
-        return path
-    if not path.is_dir():
-        raise RunError(f"{path} does not exist: name a run directory, or one of its checkpoints")
-    found = latest_checkpoint(path / "checkpoints") if (path / "checkpoints").is_dir() else None
-    if found is None:
-        raise RunError(
-            f"{path} holds no whole checkpoint: name a run directory (with checkpoints/), or a checkpoint in it"
-        )
-    return found
-
-
 def load_run(path: str | Path, device: str = "cpu") -> Loaded:
-    """The model of a run (its latest checkpoint) or of a checkpoint. RunError, RecipeError."""
+    """The model of a run (its latest checkpoint), of a checkpoint, or of a folder that `save_pretrained` wrote. RunError,
+    RecipeError."""
+    if (Path(path) / CONFIG).is_file():
+        return _load_release(Path(path), device)
     found = find_checkpoint(Path(path))
     state = read_state(found)
     if state is None:
         raise RunError(f"{found} is not a whole checkpoint: files that its state.json names are missing")
-    recipe = load_recipe(found / "recipe.yaml")
-    model, tokenize, precomputed, prompts = build(recipe, recipe.train.precision, found)
-    return Loaded(found, state["step"], recipe, model.eval().to(torch.device(device)), tokenize, precomputed, prompts)
+    file = found / "recipe.yaml"
+    recipe = load_recipe(file)
+    model, tokenize, stored, prompts = build(recipe, recipe.train.precision, found)
+    git = read_environment(found).get("git", "unknown")
+    model = model.eval().to(torch.device(device))
+    return Loaded(found, state["step"], recipe, model, tokenize, stored, prompts, file, git)
+
+
+def _load_release(folder: Path, device: str) -> Loaded:
+    model = Aura.from_pretrained(folder, device=device)
+    config, rest = model.config, dict(model.config.training.get("recipe", {}))
+    own = config.model_dump(mode="json", include={"name", "inputs", "towers", "objective", "embedding"})
+    rest["data"] = rest.get("data", {}) | {"window": config.window.model_dump(mode="json")}
+    rest["eval"] = rest.get("eval", {}) | {"prompts": None}
+    recipe = make_recipe(rest | own | {"init": None}, str(folder / CONFIG))
+    stored = stored_towers(recipe.inputs, model.module.towers, recipe.data.window, model.tokenize)
+    file, git = folder / CONFIG, config.training.get("git") or "unknown"
+    return Loaded(folder, config.step, recipe, model.module, model.tokenize, stored, config.prompts, file, git)

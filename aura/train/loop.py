@@ -19,6 +19,10 @@ from tqdm import tqdm
 
 from aura.data.augment import augment
 from aura.data.batch import Batch
+from aura.data.describe import FILE as FACTS
+from aura.data.describe import describe
+from aura.data.files import write_json
+from aura.data.index import Split
 from aura.data.order import check_ranks
 from aura.data.reader import EvalReader, ReadError, TrainReader, merge_positions, plan, too_many
 from aura.model import AuraModel, Embeddings
@@ -33,12 +37,14 @@ from aura.train.checks import check_data
 from aura.train.launch import make_accelerator
 from aura.train.loss import compute_loss
 from aura.train.optim import make_optimizer
+from aura.train.push import Pusher
 from aura.train.recipe import Recipe, RecipeError
 from aura.train.report import Trackers, plot_run, results_table
 from aura.train.rundir import RunDir, RunError, environment
 from aura.train.schedule import lr_factor
 from aura.train.signals import PREEMPTED, Signals
 from aura.train.step import forward_backward
+from aura.weights import load_weights
 
 T = TypeVar("T")
 REMEDY = (
@@ -54,20 +60,24 @@ def pretrain(recipe: Recipe) -> int:
     signals = Signals()
     run_dir = RunDir(recipe.run_dir)
     on_main(accelerator, lambda: run_dir.open(recipe))
+    pusher = Pusher(recipe.hub if accelerator.is_main_process else None, run_dir.path)
     try:
         check_ranks(recipe.train.batch, recipe.data.streams, accelerator.num_processes)
-        return _pretrain(recipe, accelerator, precision, run_dir, signals)
+        return _pretrain(recipe, accelerator, precision, run_dir, signals, pusher)
     except BaseException as error:
         if accelerator.is_main_process:
             with suppress(OSError):  # a full disk has no room for this either
                 run_dir.status("failed", run_dir.step, f"{type(error).__name__}: {error}")
         raise
     finally:
+        pusher.end()
         run_dir.close()
         signals.end()
 
 
-def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir, signals: Signals) -> int:
+def _pretrain(
+    recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir, signals: Signals, pusher: Pusher
+) -> int:
     main = accelerator.is_main_process
     folder = run_dir.path / "checkpoints"
     if on_main(accelerator, lambda: run_dir.read_status().get("state") == "finished"):
@@ -111,7 +121,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
         held_out = EvalReader(recipe.data, recipe.inputs, batch=recipe.eval.batch, limit=recipe.eval.pool, **common)
     check_data(recipe, reader.sources, held_out.sources if held_out is not None else [], prompts)
 
-    on_main(accelerator, lambda: record(run_dir.path, reader.sources, recipe.init, anew=not run_dir.begun()))
+    on_main(accelerator, lambda: keep_facts(run_dir, recipe, reader.sources, prompts))
 
     trackers = None  # on rank 0 alone, which alone writes
     if main:
@@ -119,6 +129,7 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
         run_dir.status("running", state.step)
         run_dir.write_environment(environment(reader.shards()) | {"precision": precision})
         trackers = Trackers(recipe, run_dir.path, state.step)
+        pusher.start(state.step)
     accelerator.print(
         f"{recipe.name}: {accelerator.num_processes} rank(s) on {accelerator.device.type}, precision {precision}, "
         f"{parameters[True]:,} trained and {parameters[False]:,} frozen parameters\n"
@@ -156,6 +167,8 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
             run_dir.sync()
             found = checkpoint.save(folder, state, recipe, accelerator, model, optimizer, recipe.checkpoint.keep)
             unsaved = False
+            pusher.offer(found, state.step)
+        pusher.report(run_dir, state.step)
         if stop or done:
             break
 
@@ -212,11 +225,22 @@ def _pretrain(recipe: Recipe, accelerator: Any, precision: str, run_dir: RunDir,
         accelerator.print(f"{stop}: saved {found}; the same command goes on from there")
     else:
         print_results(accelerator, run_dir)
-    signals.end()
     accelerator.wait_for_everyone()
+    pusher.finish(found, state.step, stop, lambda: signals.received)  # while signals are minded
+    pusher.report(run_dir, state.step)
+    signals.end()
     if main:  # last of all: who reads this may start the next run at once
         run_dir.status("preempted" if stop else "finished", state.step, stop)
     return PREEMPTED if stop else 0
+
+
+def keep_facts(run_dir: RunDir, recipe: Recipe, sources: list[Split], prompts: Prompts | None) -> None:
+    """Writes down what the run learns from: to find it again in an evaluation, and to say it of the model."""
+    anew = not run_dir.begun()
+    record(run_dir.path, sources, recipe.init, anew=anew)
+    if anew or not (run_dir.path / FACTS).exists():
+        facts = describe(sources, recipe.inputs) | {"prompts": prompts.model_dump() if prompts else None}
+        write_json(run_dir.path / FACTS, facts)
 
 
 def build(
@@ -230,7 +254,7 @@ def build(
             recipe.inputs, recipe.towers, recipe.objective, recipe.embedding, recipe.data.window.seconds, precision
         )
         if found is not None:
-            checkpoint.load_weights(found, model)
+            load_weights(found, model)
         elif recipe.init:
             checkpoint.load_towers(Path(recipe.init), model)
         tokenize = make_tokenizer(recipe.towers)

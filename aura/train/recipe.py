@@ -74,6 +74,16 @@ class Log(Config):
     wandb: str | None = Field(default=None, description="a Weights & Biases project (extra `wandb`)")
 
 
+class Hub(Config):
+    repo: str = Field(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", description="user/name on the Hugging Face Hub")
+    push_every: int = Field(
+        default=0, ge=0, description="steps between pushes, each of the next checkpoint; 0: at the end alone"
+    )
+    private: bool = Field(
+        default=True, description="of a repository that the first push makes; a public one is refused"
+    )
+
+
 class Recipe(Config):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     run_dir: str = ""
@@ -90,6 +100,9 @@ class Recipe(Config):
     eval: Eval = Eval()
     checkpoint: Checkpoint = Checkpoint()
     log: Log = Log()
+    hub: Hub | None = Field(
+        default=None, description="where the run pushes its model to, while it goes on and at its end"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -130,7 +143,7 @@ class Recipe(Config):
 
 
 # What may differ when a run goes on: it changes where, how fast and how often, never the result.
-FREE = ("run_dir", "data.workers", "train.chunk", "eval", "checkpoint", "log")
+FREE = ("run_dir", "data.workers", "train.chunk", "eval", "checkpoint", "log", "hub")
 
 
 def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:

@@ -14,12 +14,9 @@ from typing import IO, Any
 
 from aura.data.files import atomic
 from aura.train.recipe import Recipe, differences, load_recipe, to_yaml
+from aura.weights import RunError
 
 PATIENCE_S = 3.0  # a process that was killed holds its lock until the system has taken it apart
-
-
-class RunError(RuntimeError):
-    """A run that cannot start or go on; the message says why, where, and what to do."""
 
 
 def write_atomic(path: Path, text: str) -> None:

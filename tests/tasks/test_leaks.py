@@ -11,7 +11,18 @@ import pytest
 from aura.data.index import Shard, Split, open_folder, open_split
 from aura.data.storage import Storage
 from aura.data.writer import ShardWriter, index_bytes
-from aura.tasks.leaks import FILE, KINDS, LeakError, contents, leaks, record, stored, training_contents
+from aura.tasks.leaks import (
+    FILE,
+    KINDS,
+    LeakError,
+    contents,
+    leaks,
+    publish,
+    record,
+    record_unknown,
+    stored,
+    training_contents,
+)
 from tests.data.samples import make_sample
 
 
@@ -110,6 +121,24 @@ def test_a_run_remembers_after_its_shards_are_gone(folder, tmp_path):
     for path in (run, run / "checkpoints" / "step_00000001"):
         assert leaks(training_contents(path), [open_split(kept, "test")]) == expected
     assert b"s1" not in b"".join(x.tobytes() for x in training_contents(run).hashes.values())
+
+
+def test_what_is_published_finds_the_same_and_names_no_folder(folder, tmp_path):
+    for name in ("run", "out"):
+        (tmp_path / name).mkdir()
+    record(tmp_path / "run", [open_split(folder, "train")], init=tmp_path / "elsewhere" / "begun")
+    publish(tmp_path / "run", tmp_path / "out")
+    mine, theirs = stored(tmp_path / "run"), stored(tmp_path / "out")
+    assert [source["folder"] for source in theirs.sources] == ["shards"]
+    assert theirs.unknown == ("what begun was trained on",)
+    assert str(tmp_path) not in repr(theirs)
+    assert all(np.array_equal(mine.hashes[kind], theirs.hashes[kind]) for kind in KINDS)
+    before, after = (leaks(known, [open_split(folder, "test")]) for known in (mine, theirs))
+    assert before.overlaps == after.overlaps
+    publish(tmp_path / "nowhere", tmp_path / "out")  # nothing recorded, nothing written
+    record_unknown(tmp_path / "run", "the weights of data/x/y.pt, and more")
+    publish(tmp_path / "run", tmp_path / "out")
+    assert stored(tmp_path / "out").unknown == ("the weights of y.pt, and more",)
 
 
 def test_a_run_that_goes_on_or_starts_from_another_has_read_both(tmp_path):

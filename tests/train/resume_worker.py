@@ -15,6 +15,7 @@ from aura.train import checkpoint
 from aura.train.loss import compute_loss
 from aura.train.optim import make_optimizer
 from aura.train.step import forward_backward
+from aura.weights import load_weights
 from tests.train.batches import random_batch, tiny_model, tiny_recipe
 
 
@@ -34,7 +35,7 @@ def train(start: Path | None, out: Path, case: str, steps: int) -> list[float]:
     model = tiny_model(recipe, seed=0)
     path = None if start is None else checkpoint.latest_checkpoint(start)
     if path is not None:
-        checkpoint.load_weights(path, model)
+        load_weights(path, model)
     model, optimizer = accelerator.prepare(model, make_optimizer(model, recipe.train.optimizer))
     state = checkpoint.State(0, {}, {})
     if path is not None:

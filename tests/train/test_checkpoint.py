@@ -7,14 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+import aura
 from aura.train import checkpoint
 from aura.train.optim import make_optimizer
 from aura.train.rundir import RunError
+from aura.weights import load_weights
 from tests.train import resume_worker
 from tests.train.batches import tiny_model, tiny_recipe
 from tests.train.test_parity import CASES, free_port
@@ -63,13 +66,19 @@ def test_a_checkpoint_goes_on_in_any_kind_of_training(tmp_path):
         assert losses == pytest.approx(before, rel=1e-5), case
         third = resume_worker.train(tmp_path / f"{case}-start", tmp_path / f"{case}-third", "one", 1)
         assert third == pytest.approx(straight[:1], rel=1e-4), f"{case} from the start, then one process"
-    reported = dict(reported[1::2])
+    reported, found = dict(reported[1::2]), []
     for case in CASES:
         assert reported[case] == pytest.approx(straight[:2], rel=1e-5), case
         assert_same(tmp_path / case, tmp_path / "middle", case)
         last = resume_worker.train(tmp_path / case, tmp_path / f"{case}-end", "one", 1)
         assert last == pytest.approx(straight[2:], rel=1e-5), case
         assert_same(tmp_path / f"{case}-end", tmp_path / "end", f"{case}, then one process")
+        # In use the checkpoint of any kind of training is the same model.
+        model = aura.from_pretrained(checkpoint.latest_checkpoint(tmp_path / case), ["imu"])
+        found.append(model.embed(imu=np.ones((60, 6)), rate_hz=20))
+    assert len(found) == len(CASES)
+    for embedding in found:
+        torch.testing.assert_close(embedding, found[0], atol=1e-3, rtol=0)
 
 
 @pytest.fixture
@@ -95,7 +104,7 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(saved, damage):
         (newest / "state.json").write_text(json.dumps(value | {"format": "something/9"}))
     assert checkpoint.latest_checkpoint(saved) == saved / "step_00000001"
     with pytest.raises(RunError, match="not a whole checkpoint"):
-        checkpoint.load_weights(newest, tiny_model(tiny_recipe()))
+        load_weights(newest, tiny_model(tiny_recipe()))
 
 
 def test_a_weight_of_another_shape_or_a_pickle_is_refused_by_name(saved):
@@ -106,13 +115,13 @@ def test_a_weight_of_another_shape_or_a_pickle_is_refused_by_name(saved):
     blob = file.read_bytes().ljust(len(content), b"\0")[: len(content)]
     file.write_bytes(blob)
     with pytest.raises(RunError, match=r"imu\.safetensors cannot be read as safetensors"):
-        checkpoint.load_weights(newest, tiny_model(tiny_recipe()))
+        load_weights(newest, tiny_model(tiny_recipe()))
     file.write_bytes(content)
     recipe = tiny_recipe()
     wide = recipe.towers["imu"].model_copy(update={"width": 32})
     other = recipe.model_copy(update={"towers": {**recipe.towers, "imu": wide}})
     with pytest.raises(RunError, match=r"has shape .* the recipe needs"):
-        checkpoint.load_weights(newest, tiny_model(other))
+        load_weights(newest, tiny_model(other))
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(saved, monkeypatch):

@@ -1,0 +1,303 @@
+"""A trained model in use: `aura.from_pretrained`, then ask it about recordings.
+
+model = aura.from_pretrained("runs/quickstart")
+found = model.classify(imu=values, rate_hz=50, units="g", placements=["left wrist"], labels=["walking", "sitting"])
+print(found.label, found.probabilities)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import aura
+from aura import hub
+from aura.data.batch import Stream
+from aura.inference.align import Placing, place
+from aura.inference.config import CONFIG, ModelConfig, config_of_checkpoint, read_config
+from aura.inference.reading import Given, Windows, embed_given, read_given, settings_for
+from aura.inference.release import build_module, load_release, write_release
+from aura.inference.words import known_words, prompts_of, stored_words
+from aura.model import AuraModel
+from aura.model_card import model_card
+from aura.tasks.recordings import Alignment, Recording, align
+from aura.tasks.tracks import Encoder
+from aura.tasks.zeroshot import class_embeddings, class_probabilities
+from aura.towers import make_tokenizer
+from aura.weights import RunError, find_checkpoint, load_weights, read_state
+
+# Models that come with the library.
+BOXED = {"aura-mini": Path(aura.__file__).parent / "mini"}
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Classes of one recording. label: the most probable one; probabilities: of each label, of the recording as a whole;
+    start_s (N,) and by_window (N, labels): the same for each of its windows."""
+
+    label: str
+    probabilities: dict[str, float]
+    start_s: Tensor
+    by_window: Tensor
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A window that was found: its score (cosine), and which recording it is of, from which second on."""
+
+    score: float
+    recording: int
+    start_s: float
+
+
+class Aura:
+    """Towers of a trained model, in evaluation, and how recordings are read for them.
+
+    config      see `aura.inference.config.ModelConfig`
+    module      the `AuraModel`; its parameters need no gradient
+    phrases     (n, D) embeddings of `config.phrases`, None where there are none
+    origin      the folder that it was loaded from
+    """
+
+    def __init__(
+        self, config: ModelConfig, module: AuraModel, phrases: Tensor | None = None, origin: Path | None = None
+    ) -> None:
+        self.config, self.phrases, self.origin = config, phrases, origin
+        self.module = module.eval().requires_grad_(False)
+        self.tokenize = make_tokenizer({name: config.towers[name] for name in module.towers})
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        modalities: Sequence[str] | None = None,
+        *,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+        token: str | None = None,
+    ) -> Aura:
+        """A model by the folder that `save_pretrained` wrote, by a run or one of its checkpoints, or by its name on the Hugging
+        Face Hub (`user/name`).
+
+        modalities    load (and fetch) the towers of these streams or kinds alone, such as ["imu", "text"]; None: all. Without
+                      the tower of text, words are those of `config.phrases`
+        revision      branch, tag or commit, of a model on the Hub; token: of a private one
+
+        RunError, naming the file, for a folder that holds no model, or one that is damaged or of another version. ValueError
+        for a modality that the model lacks.
+        """
+        if isinstance(modalities, str):
+            raise ValueError(f"modalities is the one string {modalities!r}: give a list")
+        folder = BOXED.get(str(path), Path(path).expanduser())
+        if not folder.exists():
+            folder = _fetched(str(path), revision, modalities, token)
+        if (folder / CONFIG).is_file():
+            config = read_config(folder)
+            module = build_module(config, config.streams_of(modalities))
+            phrases = load_release(folder, config, module)
+            return cls(config, module.to(torch.device(device)), phrases, folder)
+        found = find_checkpoint(folder)
+        state = read_state(found)
+        if state is None:
+            raise RunError(f"{found} is not a whole checkpoint: files that its state.json names are missing")
+        config = config_of_checkpoint(found, state["step"])
+        module = build_module(config, config.streams_of(modalities))
+        load_weights(found, module)
+        return cls(config, module.to(torch.device(device)), None, found)
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        copy_frozen: bool = False,
+        half: bool = False,
+        phrases: Sequence[str] | None = None,
+        results: Sequence[Mapping[str, Any]] = (),
+        licence: str | None = None,
+    ) -> Path:
+        """Writes the model as a folder that `from_pretrained` and the Hub take: see `aura.inference.release`.
+
+        copy_frozen    frozen weights from elsewhere are copied too; else they are named, and must be had to load the model
+        half           weights in float16: half the size; loaded, they are float32 again, of 3 digits
+        phrases        whose embeddings are stored, so that a device without the tower of text knows these words; None: the
+                       classes that the model was evaluated on, their wordings, and the labels of its training
+        results        contents of results.json, of recipes/evaluate.py, for the model card; licence: of the weights (SPDX)
+
+        RunError where there is no room, or where some towers are not loaded.
+        """
+        missing = [name for name in self.config.towers if name not in self.module.towers]
+        if missing:
+            raise RunError(f"the towers of {', '.join(missing)} are not loaded: load the whole model to save it")
+        config, vectors = self.config, self.phrases
+        if self.tokenize is not None and "text" in self.module.compared:
+            words = known_words(config) if phrases is None else tuple(dict.fromkeys(phrases))
+            config = config.model_copy(update={"phrases": words})
+            vectors = self.embed_text(list(words)) if words else None
+        card = model_card(config.model_dump(mode="json"), list(results), licence)
+        write_release(Path(folder), config, self.module, vectors, card, copy_frozen, half, self.origin)
+        return Path(folder)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        folder: str | Path,
+        *,
+        copy_frozen: bool = False,
+        phrases: Sequence[str] | None = None,
+        results: Sequence[Mapping[str, Any]] = (),
+        licence: str | None = None,
+        **settings: Any,
+    ) -> hub.Pushed:
+        """`save_pretrained` to a folder, and one commit of it on the Hub; settings: of `aura.hub.push_folder` (private, message,
+        revision, token, dry_run)."""
+        self.save_pretrained(folder, copy_frozen=copy_frozen, phrases=phrases, results=results, licence=licence)
+        return hub.push_folder(folder, repo_id, **settings)
+
+    def embed(
+        self,
+        *,
+        window_s: float | None = None,
+        stride_s: float | None = None,
+        by_window: bool = False,
+        **recording: Any,
+    ) -> Any:
+        """Embeddings of recordings of one stream, given by its name: `imu=`, `mocap=`, `pose2d=`, `video=`, or `text=`.
+
+        A single recording (an array), or a list of them, with what `aura.inference.recordings` needs to read it:
+            imu        (T, 3 or 6) or (S, T, 3 or 6); rate_hz, units (m/s^2, g, mg), gyro_units (rad/s, deg/s), placements,
+                       orientation
+            mocap      (T, J, 3); rate_hz, skeleton (default: the model's), units (m, cm, mm), up (z, y)
+            pose2d     (T, J, 2 or 3); rate_hz, skeleton (default: the model's), image_size (width, height)
+            video      a path, bytes, or frames (T, H, W, 3) uint8 with rate_hz
+            text       a string or a list of them
+        What is longer than the model's window is cut into windows, the last of which ends with the recording.
+
+        window_s, stride_s    seconds of a window and from one to the next; None: as the model was evaluated in training
+        by_window             gives `Windows`; else a tensor (D,), of a list (B, D): the normalised mean over the windows
+
+        ValueError for input that cannot be read; `aura.InputWarning` for what looks unlike the model's training.
+        """
+        if "text" in recording:
+            text = recording.pop("text")
+            if recording or by_window:
+                raise ValueError(f"text takes nothing else, not {', '.join(recording) or 'by_window'}")
+            found = self.embed_text([text] if isinstance(text, str) else list(text))
+            return found[0] if isinstance(text, str) else found
+        given = self._read(recording)
+        windows = embed_given(self.config, self.module, given, window_s, stride_s)
+        if by_window:
+            return windows
+        return windows.means[0] if given.single else windows.means
+
+    def classify(
+        self,
+        labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+        *,
+        window_s: float | None = None,
+        stride_s: float | None = None,
+        **recording: Any,
+    ) -> Any:
+        """The label whose words are the nearest: of a recording a `Classification`, of a list of them a list. Recordings,
+        window_s and stride_s are given as for `embed`.
+
+        labels    words, or label -> several wordings, whose mean is compared; None: the classes the model was evaluated on
+
+        ValueError as `embed`, for under two labels, and for a stream that was not trained with text.
+        """
+        prompts, given = prompts_of(self.config, labels), self._read(recording)
+        scale, words = self.scale(given.stream), class_embeddings(prompts, self.embed_text)
+        windows = embed_given(self.config, self.module, given, window_s, stride_s)
+        whole, each = (class_probabilities(vectors, words, scale) for vectors in (windows.means, windows.vectors))
+        names, out = list(prompts.classes), []
+        for i, row in enumerate(whole):
+            mine = windows.recording == i
+            probabilities = dict(zip(names, row.tolist()))
+            out.append(Classification(names[int(row.argmax())], probabilities, windows.start_s[mine], each[mine]))
+        return out[0] if given.single else out
+
+    def search(self, query: str | Tensor, windows: Windows, k: int = 5) -> list[Hit]:
+        """The k windows (`embed(..., by_window=True)`) nearest to words or to an embedding (D,), best first. For galleries of
+        millions `aura.tasks.search` has an index."""
+        vector = self.embed_text([query])[0] if isinstance(query, str) else F.normalize(query.float(), dim=-1)
+        best = (windows.vectors @ vector.to(windows.vectors)).topk(min(k, len(windows.vectors)))
+        return [
+            Hit(score, int(windows.recording[i]), float(windows.start_s[i]))
+            for score, i in zip(best.values.tolist(), best.indices.tolist())
+        ]
+
+    def synchronise(
+        self, a: Mapping[str, Any], b: Mapping[str, Any], *, max_offset_s: float = float("inf")
+    ) -> Alignment:
+        """How far two recordings of the same movement are apart: `.offset.offset_s` is to be added to times of b to get times
+        of a; `.offset.decided` says whether one peak stands out. a, b: what `embed` takes, `dict(imu=..., rate_hz=50)`.
+
+        ValueError as `embed`, and for recordings that are too short or have no body part in common.
+        """
+        x, y = self._one("a", a), self._one("b", b)
+        return align(self._encoder([x, y]), x, y, max_offset_s=max_offset_s)
+
+    def localise(self, sensors: Mapping[str, Any], bodies: Mapping[str, Any]) -> Placing:
+        """On which part of which body each sensor is worn: sensors and bodies of the same seconds, as `embed` takes them;
+        several bodies (people in one scene) are a list. See `Placing`.
+
+        ValueError as `embed`, and where the model was not trained to align the two streams by parts.
+        """
+        worn, found = self._one("sensors", sensors), self._read(bodies)
+        people = [Recording(found.stream, found.stream, (record,), (0.0,)) for record in found.records]
+        return place(self._encoder([worn, *people], every=True), worn, people, self.config.objective)
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        """(n, D) unit vectors of texts; without the tower of text of those that `config.phrases` has. ValueError for another,
+        naming the nearest."""
+        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise ValueError(f"texts are strings that say something, not {texts!r}")
+        if self.tokenize is None:
+            return stored_words(self.config, self.phrases, texts)
+        ids = self.tokenize(texts)
+        present = torch.ones(len(ids), dtype=torch.bool)
+        stream = Stream(values=ids, present=present, valid=present[:, None].expand(ids.shape).clone())
+        device = next(self.module.parameters()).device
+        with torch.no_grad():
+            return self.module.embed_stream("text", stream.map(lambda tensor: tensor.to(device))).cpu()
+
+    def scale(self, stream: str) -> float:
+        """What cosines of a stream with text were multiplied by in training. ValueError where it was never compared."""
+        pairs = self.config.objective.pairs
+        values = dict(zip(self.config.objective.scales, self.module.temperature()[0].exp().tolist()))
+        found = values.get(f"{stream}:text", values.get(f"text:{stream}"))
+        if found is None:
+            known = sorted({side for pair in pairs for side in pair.split(":") if "text" in pair.split(":")} - {"text"})
+            raise ValueError(f"{stream} was not trained with text; {', '.join(known) or 'nothing'} was")
+        return found
+
+    def _read(self, given: Mapping[str, Any]) -> Given:
+        return read_given(self.config, self.module, given, depth=2)
+
+    def _one(self, name: str, given: Mapping[str, Any]) -> Recording:
+        found = read_given(self.config, self.module, given, depth=2)
+        if not found.single:
+            raise ValueError(f"{name} is a list of recordings: give one")
+        return Recording(found.stream, found.stream, (found.records[0],), (0.0,))
+
+    def _encoder(self, given: Sequence[Recording], *, every: bool = False) -> Encoder:
+        inputs = {}
+        for name in {recording.name for recording in given}:
+            records: Any = [record for recording in given if recording.name == name for record in recording.records]
+            inputs[name] = settings_for(self.config, self.module, name, records, every=every)
+        return Encoder(self.module, inputs, self.config.window.seconds)
+
+
+def _fetched(name: str, revision: str | None, modalities: Sequence[str] | None, token: str | None) -> Path:
+    """The folder of a model of the Hub, in the cache."""
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise RunError(f"{name} does not exist; a model of the Hugging Face Hub is named user/name")
+    try:
+        return hub.download(name, revision=revision, modalities=modalities, token=token)
+    except hub.HubError as error:
+        raise RunError(f"there is no folder {name} here, and on the Hub: {error}") from error

@@ -1,0 +1,167 @@
+"""From what a caller gives to windows of one stream, and to their embeddings."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from aura.data.config import ImuInput, Input, kind_of
+from aura.data.index import BadSample
+from aura.data.memory import MemoryRecord
+from aura.data.windows import Cutter, Rooms, RowData
+from aura.inference.checks import InputWarning, doubts
+from aura.inference.config import ModelConfig
+from aura.inference.pieces import Piece, pieces, window_of
+from aura.inference.recordings import imu_record, mocap_record, pose2d_record, video_record
+from aura.model import AuraModel
+
+ROWS = 64  # windows of one forward
+MAKERS = {"imu": imu_record, "mocap": mocap_record, "pose2d": pose2d_record, "video": video_record}
+RECORDING = 3  # dimensions of a recording at most: more of them are several
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of B recordings of a stream.
+
+    vectors      (N, D) float32 of unit norm, on the CPU
+    recording    (N,) int64: which recording each is of; start_s (N,): its first second there; span_s (N,): seconds of it
+    """
+
+    stream: str
+    vectors: Tensor
+    recording: Tensor
+    start_s: Tensor
+    span_s: Tensor
+
+    @property
+    def means(self) -> Tensor:
+        """(B, D): the normalised mean of each recording's windows."""
+        count = int(self.recording.max()) + 1
+        total = self.vectors.new_zeros(count, self.vectors.shape[1]).index_add_(0, self.recording, self.vectors)
+        return F.normalize(total, dim=-1)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Recordings of a stream; single: one was given, and not a list of them."""
+
+    stream: str
+    records: list[MemoryRecord]
+    single: bool
+
+
+def read_given(config: ModelConfig, module: AuraModel, given: Mapping[str, Any], depth: int = 1) -> Given:
+    """What a caller gives by the name of its stream, with what else is needed to read it.
+
+    depth    functions between the caller and this one: warnings point to the caller's line
+    ValueError for what cannot be read; `InputWarning` for what looks unlike the model's training.
+    """
+    settings = dict(given)
+    names = [name for name in settings if kind_of(name) in MAKERS]
+    if len(names) != 1:
+        known = ", ".join(name for name in module.towers if name != "text")
+        raise ValueError(f"give one of {known}; given: {', '.join(names) or 'none'}")
+    stream = names[0]
+    if stream not in module.towers:
+        raise ValueError(f"{config.name} reads no {stream}; it reads {', '.join(module.towers)}")
+    values, skeleton = settings.pop(stream), getattr(config.inputs[stream], "skeleton", None)
+    if skeleton is not None:
+        settings.setdefault("skeleton", skeleton)
+    many, make = _several(values, stream), MAKERS[kind_of(stream)]
+    if many and not len(values):
+        raise ValueError(f"{stream} is an empty list")
+    records = []
+    for i, one in enumerate(values if many else [values]):
+        where = f"recording {i}: " if many else ""
+        try:
+            record = make(one, **settings, stream=stream)
+        except TypeError as error:
+            raise ValueError(f"{stream}: {str(error).partition('() ')[2] or error}") from error
+        except ValueError as error:
+            raise ValueError(f"{where}{error}") from error
+        for doubt in doubts(record, stream, config.inputs[stream], config.statistics):
+            warnings.warn(where + doubt, InputWarning, stacklevel=2 + depth)
+        records.append(record)
+    return Given(stream, records, not many)
+
+
+def settings_for(
+    config: ModelConfig, module: AuraModel, stream: str, records: Sequence[MemoryRecord], *, every: bool = False
+) -> Input:
+    """How a stream is read: as in training, by the places that the recipe names; where a recording has no sensor at one of
+    them, or the recipe names none, or `every` is asked for, all its sensors, in their order. ValueError where the tower does
+    not take so many."""
+    settings = config.inputs[stream]
+    if not isinstance(settings, ImuInput):
+        return settings
+    worn = [{sensor["placement"] for sensor in record.head["streams"][stream]["sensors"]} for record in records]
+    if settings.placements and not every and all(names & set(settings.placements) for names in worn):
+        return settings
+    most = max(record.shape(stream)[0] for record in records)
+    if most > settings.sensors and not getattr(module.towers[stream], "any_sensors", False):
+        raise ValueError(f"{stream}: {most} sensors are given, the model reads {settings.sensors}: choose some")
+    return ImuInput.model_validate(settings.model_dump() | {"placements": (), "sensors": max(most, settings.sensors)})
+
+
+def embed_given(
+    config: ModelConfig, module: AuraModel, given: Given, window_s: float | None, stride_s: float | None
+) -> Windows:
+    """Embeddings of all windows. ValueError for windows that the tower does not read, recordings that are too short."""
+    stream, records = given.stream, given.records
+    if stream not in module.compared:
+        raise ValueError(f"{stream} has no embedding of its own in {config.name}: it was aligned by moments alone")
+    window, whole_s = window_of(config, module, stream, window_s, stride_s)
+    found = [piece for i, record in enumerate(records) for piece in pieces(i, record, window, whole_s)]
+    cutter = Cutter({stream: settings_for(config, module, stream, records)}, window)
+    with torch.no_grad():
+        vectors = [_embedded(cutter, module, given, found[i : i + ROWS]) for i in range(0, len(found), ROWS)]
+    return Windows(
+        stream=stream,
+        vectors=torch.cat(vectors),
+        recording=torch.tensor([piece.recording for piece in found]),
+        start_s=torch.tensor([piece.cut.start_s for piece in found], dtype=torch.float64),
+        span_s=torch.tensor([piece.cut.span_s for piece in found], dtype=torch.float64),
+    )
+
+
+def _embedded(cutter: Cutter, module: AuraModel, given: Given, part: Sequence[Piece]) -> Tensor:
+    def row(piece: Piece, out: Rooms) -> RowData:
+        return cutter.cut_row(given.records[piece.recording], piece.cut, out)
+
+    try:
+        read = cutter.fill(len(part), [partial(row, piece) for piece in part]).streams[given.stream]
+    except BadSample as error:
+        raise ValueError(str(error)) from error
+    for piece, there in zip(part, read.present.tolist()):
+        if not there:
+            seconds, share = cutter.window.seconds, cutter.window.min_cover
+            lasts = given.records[piece.recording].entry["duration_s"]
+            raise ValueError(
+                f"recording {piece.recording} lasts {lasts:.3g} s: the model reads windows of {seconds:g} s, and needs"
+                f" {share:.0%} of one"
+            )
+    device = next(module.parameters()).device
+    return module.embed_stream(given.stream, read.map(lambda tensor: tensor.to(device))).cpu()
+
+
+def _several(values: Any, stream: str) -> bool:
+    """Whether a list of recordings is given, or one."""
+    listed = isinstance(values, list | tuple)
+    if kind_of(stream) == "video":
+        return listed
+    if listed and any(hasattr(value, "shape") for value in values):
+        return True
+    shape = getattr(values, "shape", None)
+    return (_depth(values) if shape is None else len(shape)) > RECORDING
+
+
+def _depth(values: Any) -> int:
+    return 1 + _depth(values[0]) if isinstance(values, list | tuple) and len(values) else 0

@@ -1,0 +1,197 @@
+"""Recordings as people have them, as samples that the readers of shards read: units, axes and shapes are settled here."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from aura.body.placements import placement_id
+from aura.body.skeletons import SKELETONS, match, skeleton
+from aura.data.memory import MemoryRecord
+from aura.data.sample import Sample
+
+G = 9.80665
+ACC = {"m/s^2": 1.0, "m/s²": 1.0, "g": G, "mg": G / 1000}
+GYRO = {"rad/s": 1.0, "deg/s": np.pi / 180}
+LENGTH = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+
+
+def imu_record(
+    values: Any,
+    rate_hz: float,
+    units: str = "m/s^2",
+    gyro_units: str = "rad/s",
+    placements: Sequence[str] | str | None = None,
+    orientation: Any = None,
+    stream: str = "imu",
+) -> MemoryRecord:
+    """A recording of S sensors.
+
+    values        (T, 3) acceleration, (T, 6) acceleration then angular velocity, or (S, T, 3 or 6) of several sensors; NumPy,
+                  torch, pandas or lists. The accelerometer's own measure, gravity in it: at rest its norm is 1 g
+    units         of acceleration: m/s^2, g, mg; gyro_units: rad/s, deg/s
+    placements    where each sensor is worn, of `aura.body.placements`; None: unknown
+    orientation   (S, T, 4) unit quaternions w x y z, sensor to world, for towers that read them
+
+    ValueError for another shape, a unit or placement that is not known, values that are not finite.
+    """
+    found = _array(values, "imu")
+    if found.ndim == 2:
+        found = found[None]
+    if found.ndim != 3 or found.shape[-1] not in (3, 6) or 0 in found.shape:
+        raise ValueError(
+            f"imu has shape {np.shape(values)}: give (T, 3) acceleration or (T, 6) acceleration and angular velocity, or"
+            " (sensors, T, 3 or 6); a table needs exactly these columns, in this order"
+        )
+    count, length, channels = found.shape
+    if isinstance(placements, str):
+        placements = [placements]
+    names = ["unknown"] * count if placements is None else [str(name).replace("_", " ") for name in placements]
+    if len(names) != count:
+        raise ValueError(f"placements names {len(names)} sensors, imu has {count}")
+    for name in names:
+        placement_id(name)
+    scaled = np.zeros((count, length, 6), np.float32)
+    scaled[..., :3] = found[..., :3] * _unit(units, ACC, "units")
+    if channels == 6:
+        scaled[..., 3:] = found[..., 3:] * _unit(gyro_units, GYRO, "gyro_units")
+    sensors = [{"placement": name, "channels": ["acc", "gyro"][: channels // 3]} for name in names]
+    arrays: dict[str, Any] = {stream: scaled}
+    if orientation is not None:
+        turned = _array(orientation, "orientation").astype(np.float32)
+        turned = turned[None] if turned.ndim == 2 else turned
+        if turned.shape != (count, length, 4):
+            raise ValueError(f"orientation has shape {turned.shape}, imu needs ({count}, {length}, 4)")
+        arrays["orientation" + stream.removeprefix("imu")] = turned
+    return _record(arrays, stream, rate_hz, length, sensors=sensors)
+
+
+def mocap_record(
+    values: Any, rate_hz: float, skeleton: str | Mapping, units: str = "m", up: str = "z", stream: str = "mocap"
+) -> MemoryRecord:
+    """Joint positions (T, J, 3) in a right-handed frame; `up`: the axis that points up, z or y. skeleton: a name that
+    `aura.body.skeletons` knows, or {joints, parents}. ValueError as `imu_record`."""
+    found = _array(values, "mocap") * _unit(units, LENGTH, "units")
+    if up not in ("y", "z"):
+        raise ValueError(f"up is {up!r}: y or z")
+    found = _skeletal(found, skeleton, "mocap", (3,))
+    if up == "y":
+        found = np.stack([found[..., 0], -found[..., 2], found[..., 1]], -1)
+    return _record({stream: found.astype(np.float32)}, stream, rate_hz, len(found), skeleton=_named(skeleton))
+
+
+def pose2d_record(
+    values: Any, rate_hz: float, skeleton: str | Mapping, image_size: tuple[int, int], stream: str = "pose2d"
+) -> MemoryRecord:
+    """Image points (T, J, 2) in pixels, or (T, J, 3) with a confidence 0 to 1 (0: unknown); image_size: width, height.
+    ValueError as `imu_record`."""
+    found = _skeletal(_array(values, "pose2d"), skeleton, "pose2d", (2, 3))
+    if found.shape[-1] == 2:
+        found = np.concatenate([found, np.ones_like(found[..., :1])], -1)
+    if found[..., 2].min() < 0 or found[..., 2].max() > 1:
+        raise ValueError(f"pose2d: confidences go from {found[..., 2].min():g} to {found[..., 2].max():g}, not 0 to 1")
+    found = np.where(found[..., 2:] > 0, found, 0)
+    try:
+        width, height = (int(side) for side in image_size)
+    except (TypeError, ValueError):
+        raise ValueError(f"pose2d needs image_size=(width, height) in pixels, is {image_size!r}") from None
+    camera = {"width": width, "height": height}
+    return _record(
+        {stream: found.astype(np.float32)}, stream, rate_hz, len(found), skeleton=_named(skeleton), camera=camera
+    )
+
+
+def video_record(values: Any, rate_hz: float | None = None, stream: str = "video") -> MemoryRecord:
+    """A film: path or bytes of a file that FFmpeg reads, or frames (T, H, W, 3) uint8 RGB at `rate_hz`. ValueError for a file
+    without frames, frames of another form."""
+    if isinstance(values, str | Path):
+        try:
+            values = Path(values).read_bytes()
+        except OSError as error:
+            raise ValueError(f"video: {values} cannot be read: {error.strerror}") from error
+    if isinstance(values, bytes):
+        width, height, count, seconds = _probed(values)
+        camera = {"width": width, "height": height}
+        return _record({stream: values}, stream, count / seconds, count, camera=camera)
+    frames = np.asarray(values)
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
+        raise ValueError(f"video: frames are {frames.dtype} {frames.shape}, give uint8 (T, H, W, 3), RGB; or a file")
+    camera = {"width": frames.shape[2], "height": frames.shape[1]}
+    return _record({stream: frames}, stream, rate_hz, len(frames), camera=camera)
+
+
+def _probed(content: bytes) -> tuple[int, int, int, float]:
+    """Width, height, frames and seconds of a film, by its packets: nothing is decoded."""
+    try:
+        with av.open(io.BytesIO(content), "r") as container:
+            if not container.streams.video:
+                raise ValueError("video: the file holds no film")
+            stream = container.streams.video[0]
+            stamps = sorted(p.pts for p in container.demux(stream) if p.size and p.pts is not None and not p.is_discard)
+            size, base = (stream.codec_context.width, stream.codec_context.height), stream.time_base
+    except av.FFmpegError as error:
+        raise ValueError(f"video: {len(content)} bytes that are no film: {error}") from error
+    if not stamps or base is None:
+        raise ValueError("video: the file holds no frame with a time")
+    step = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 1 / float(base)
+    return *size, len(stamps), float(stamps[-1] - stamps[0] + step) * float(base)
+
+
+def _array(values: Any, name: str) -> np.ndarray:
+    """Numbers of any library as an array. ValueError where they are none, or not finite."""
+    if hasattr(values, "detach"):  # torch
+        values = values.detach().cpu()
+    try:
+        found = np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        columns = list(getattr(values, "columns", []))
+        raise ValueError(
+            f"{name}: not an array of numbers ({error})"
+            + (f"; of the columns {columns} choose some" if columns else "")
+        ) from error
+    if not np.isfinite(found).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(found))[0])
+        raise ValueError(
+            f"{name}: {np.count_nonzero(~np.isfinite(found))} of {found.size} values are not finite, first at {where}:"
+            " interpolate short gaps, cut the recording at long ones"
+        )
+    return found
+
+
+def _skeletal(found: np.ndarray, meta: str | Mapping, name: str, sizes: tuple[int, ...]) -> np.ndarray:
+    if found.ndim != 3 or found.shape[-1] not in sizes or 0 in found.shape:
+        raise ValueError(f"{name} has shape {found.shape}: give (T, joints, {' or '.join(map(str, sizes))})")
+    known = skeleton(_named(meta))
+    if len(known.joints) != found.shape[1]:
+        raise ValueError(
+            f"{name} has {found.shape[1]} joints, the skeleton {known.name or 'given'} has {len(known.joints)}: name another"
+            f" of {', '.join(SKELETONS)}, or give {{'joints': [...], 'parents': [...]}}"
+        )
+    return found
+
+
+def shares_joints(meta: str | Mapping, target: str) -> bool:
+    """Whether a skeleton has any joint of another."""
+    return bool((match(skeleton(_named(meta)), SKELETONS[target]) >= 0).any())
+
+
+def _named(meta: str | Mapping) -> Any:
+    return meta if isinstance(meta, str) else {"joints": list(meta["joints"]), "parents": list(meta["parents"])}
+
+
+def _unit(name: str, known: Mapping[str, float], argument: str) -> float:
+    if name not in known:
+        raise ValueError(f"{argument} is {name!r}: one of {', '.join(dict.fromkeys(known))}")
+    return known[name]
+
+
+def _record(arrays: dict[str, Any], stream: str, rate_hz: float | None, length: int, **about: Any) -> MemoryRecord:
+    if rate_hz is None or not np.isfinite(rate_hz) or rate_hz <= 0:
+        raise ValueError(f"rate_hz is {rate_hz!r}: give the items of {stream} a second")
+    entry = {"rate_hz": float(rate_hz), "start_s": 0.0, "length": length, **about}
+    return MemoryRecord(Sample(f"the given {stream}", "given", "given", length / rate_hz, {stream: entry}, arrays))

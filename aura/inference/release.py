@@ -1,0 +1,219 @@
+"""The folder of a released model: config.json, a safetensors file for each tower, the card. Nothing in it is unpickled.
+
+config.json                    see `aura.inference.config`
+README.md                      the model card
+towers/<stream>.safetensors    the tower, its projection, its head of fine pairs; without frozen weights from elsewhere
+shared.safetensors             temperatures
+classifiers.safetensors        where the objective has classifiers
+phrases.safetensors            `embeddings` (n, D) of the configuration's phrases
+tokenizer/                     where the text tower was copied, and has one of its own
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from aura.data.files import sync_folder
+from aura.inference.config import CONFIG, TOKENIZER, ModelConfig, Referenced
+from aura.model import AuraModel
+from aura.tasks.leaks import LeakError, publish
+from aura.towers import TowerConfig
+from aura.towers.text import HfTextConfig, tokenizer
+from aura.towers.video import HfVideoConfig
+from aura.weights import RunError, fill, read_tensors, stream_modules
+
+PHRASES = "phrases.safetensors"
+
+
+def write_release(
+    folder: Path,
+    config: ModelConfig,
+    module: AuraModel,
+    phrases: Tensor | None,
+    card: str,
+    copy_frozen: bool = False,
+    half: bool = False,
+    origin: Path | None = None,
+) -> None:
+    """Writes the folder of a model anew, whole or not at all. RunError where there is something else, or no room.
+
+    half      weights of towers in float16: half the size, 3 digits
+    origin    the run, checkpoint or folder that the model is of: what it says of the training's people goes along
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG).is_file():
+        raise RunError(f"{folder} is not empty and no model of aura: name another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        (temporary / "towers").mkdir(parents=True)
+        values = config.model_dump(mode="json")
+        for stream in module.towers:
+            tensors, referenced = tower_tensors(module, stream, config.towers[stream], copy_frozen)
+            if half:
+                tensors = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}
+            save_file(tensors, temporary / "towers" / f"{stream}.safetensors")
+            if referenced is None:
+                values["towers"][stream] |= _copied(module.towers[stream], config.towers[stream], temporary)
+                continue
+            values["referenced"][stream] = referenced.model_dump()
+            if referenced.revision:
+                values["towers"][stream]["revision"] = referenced.revision
+        save_file(_held(module.temperature), temporary / "shared.safetensors")
+        if module.classifiers:
+            save_file(_held(module.classifiers), temporary / "classifiers.safetensors")
+        if phrases is not None:
+            save_file({"embeddings": (phrases.half() if half else phrases).contiguous()}, temporary / PHRASES)
+        if origin is not None:
+            publish(origin, temporary)
+        (temporary / CONFIG).write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+        for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
+            path.chmod(0o644)  # safetensors gives its files to their owner alone
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+        _replace(temporary, folder)
+    except (OSError, SafetensorError, LeakError) as error:
+        raise RunError(f"{folder} was not written: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace(temporary: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(temporary, folder)
+    sync_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def tower_tensors(
+    module: AuraModel, stream: str, config: TowerConfig, copy_frozen: bool
+) -> tuple[dict[str, Tensor], Referenced | None]:
+    """What the file of a tower holds, and what it leaves out: weights from elsewhere that training has not changed."""
+    tensors, left = {}, {}
+    source = None if copy_frozen else reference(config)
+    fixed = _untrained(module.towers[stream]) if source is not None else set()
+    for part, inner in stream_modules(module, stream).items():
+        for name, tensor in inner.state_dict().items():
+            there = left if part == "tower" and name in fixed else tensors
+            there[f"{part}.{name}"] = tensor.detach().cpu().clone().contiguous()
+    if source is None or not left:
+        return tensors, None
+    return tensors, Referenced(source=source, revision=_revision(module.towers[stream]), sha256=digest(left))
+
+
+def reference(config: TowerConfig) -> str | None:
+    """Where the weights that a tower began with can be had by everyone; None: nowhere."""
+    if isinstance(config, HfTextConfig | HfVideoConfig):
+        model = config.model
+        known = (
+            config.pretrained and isinstance(model, str) and (model.startswith("package:") or not Path(model).exists())
+        )
+        return str(model) if known else None
+    tag = getattr(config, "pretrained", None)
+    if not isinstance(tag, str) or Path(tag).exists():
+        return None
+    return f"open_clip {getattr(config, 'model', '')} {tag}"
+
+
+def _untrained(tower: nn.Module) -> set[str]:
+    return {name for name, parameter in tower.named_parameters() if not parameter.requires_grad}
+
+
+def _revision(tower: nn.Module) -> str:
+    settings = getattr(getattr(tower, "trunk", None), "config", None)
+    return str(getattr(settings, "_commit_hash", None) or "")
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _copied(tower: Any, config: TowerConfig, folder: Path) -> dict[str, Any]:
+    """What the configuration of a tower says once all its weights are in the folder: nothing is fetched for it."""
+    if isinstance(config, HfTextConfig | HfVideoConfig):
+        changed: dict[str, Any] = {"model": _plain(tower.trunk.config), "pretrained": False, "revision": None}
+        if isinstance(config, HfTextConfig):
+            made: Any = tokenizer(config)
+            made.tokenizer.save_pretrained(folder / TOKENIZER)
+            changed["tokenizer"] = TOKENIZER
+        return changed
+    return {"pretrained": None} if hasattr(config, "pretrained") else {}
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """The configuration of a transformers model, what differs from its defaults."""
+    values = settings.to_diff_dict()
+    for name in ("_name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype"):
+        values.pop(name, None)
+    return {"model_type": settings.model_type, **json.loads(json.dumps(values, default=str))}
+
+
+def _held(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in module.state_dict().items()}
+
+
+def build_module(config: ModelConfig, streams: list[str]) -> AuraModel:
+    """The towers `streams` of a model, with random weights or those they begin with. RunError where it cannot be built."""
+    try:
+        return AuraModel(
+            config.inputs,
+            config.towers,
+            config.objective,
+            config.embedding,
+            config.window.seconds,
+            config.precision,
+            streams=streams,
+        )
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise RunError(f"the model {config.name} cannot be built from its {CONFIG}: {error}") from error
+
+
+def load_release(folder: Path, config: ModelConfig, module: AuraModel) -> Tensor | None:
+    """Fills the towers of a module, and gives the embeddings of the phrases, where the folder has them. RunError naming the file
+    that is missing, damaged, or does not fit."""
+    for stream in module.towers:
+        file = folder / "towers" / f"{stream}.safetensors"
+        if not file.is_file():
+            raise RunError(f"{file} is missing: load the model without it, modalities=[...], or bring the file")
+    known = {stream: about for stream, about in config.referenced.items() if stream in module.towers}
+    fill(folder, module, {stream: _frozen(module, stream, about) for stream, about in known.items()})
+    file = folder / PHRASES
+    if not config.phrases or not file.is_file():
+        return None
+    phrases = read_tensors(file).get("embeddings")
+    wanted = (len(config.phrases), config.embedding)
+    if phrases is None or phrases.shape != wanted:
+        raise RunError(f"{file} has no `embeddings` of shape {wanted}, which {CONFIG} names")
+    return torch.nn.functional.normalize(phrases.float(), dim=-1) if phrases.dtype == torch.float16 else phrases
+
+
+def _frozen(module: AuraModel, stream: str, referenced: Referenced) -> dict[str, Tensor]:
+    """The weights that a tower has from elsewhere. RunError where they are not those that it was trained with."""
+    tower, fixed = module.towers[stream], _untrained(module.towers[stream])
+    tensors = {f"tower.{name}": tensor for name, tensor in tower.state_dict().items() if name in fixed}
+    if digest(tensors) != referenced.sha256:
+        wanted = referenced.source + (f" at revision {referenced.revision}" if referenced.revision else "")
+        raise RunError(
+            f"the frozen weights of the tower of {stream} are not those it was trained with: {wanted}. Another version of"
+            " them is installed or was fetched; results would differ"
+        )
+    return tensors

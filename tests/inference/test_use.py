@@ -1,0 +1,214 @@
+"""Recordings as people have them: every form of the same recording gives the same embedding, and all of it is read."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import aura
+from aura.body.skeletons import SKELETONS
+from aura.data.video import encode_h264
+from aura.inference.pieces import pieces
+from aura.inference.recordings import imu_record, mocap_record, video_record
+from tests.inference.tiny import tiny_aura
+
+RATE = 20.0
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_aura()
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", aura.InputWarning)
+        yield
+
+
+@pytest.fixture
+def signal():
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(int(5 * RATE), 6)).astype(np.float32)
+    values[:, 2] += 9.81
+    return values
+
+
+@pytest.fixture
+def walk():
+    """A body of kinect20 that moves, z up: (T, 20, 3) metres at 10 Hz."""
+    rng = np.random.default_rng(4)
+    still = rng.uniform(0, 1.7, size=(1, 20, 3))
+    return (still + 0.1 * rng.normal(size=(60, 20, 3)).cumsum(0) * 0.1).astype(np.float32)
+
+
+def test_every_form_of_an_array_is_the_same(model, signal):
+    expected = model.embed(imu=signal, rate_hz=RATE)
+    assert expected.shape == (16,)
+    assert expected.norm() == pytest.approx(1)
+    forms = [torch.from_numpy(signal), signal[None], pd.DataFrame(signal), signal.tolist(), signal[None].tolist()]
+    for form in forms:
+        torch.testing.assert_close(model.embed(imu=form, rate_hz=RATE), expected)
+    assert model.embed(imu=[signal], rate_hz=RATE).shape == (1, 16)
+    assert model.embed(imu=signal[None, None], rate_hz=RATE).shape == (1, 16)
+
+
+def test_acceleration_alone_has_no_angular_velocity(model, signal):
+    record = imu_record(signal[:, :3], RATE)
+    assert record.head["streams"]["imu"]["sensors"][0]["channels"] == ["acc"]
+    zeros = np.concatenate([signal[:, :3], np.zeros_like(signal[:, 3:])], 1)
+    alone, with_zeros = (model.embed(imu=x, rate_hz=RATE) for x in (signal[:, :3], zeros))
+    assert alone.shape == with_zeros.shape
+
+
+def test_y_up_and_millimetres_are_z_up_and_metres(model, walk):
+    expected = model.embed(mocap=walk, rate_hz=10)
+    y_up = np.stack([walk[..., 0], walk[..., 2], -walk[..., 1]], -1) * 1000
+    torch.testing.assert_close(model.embed(mocap=y_up, rate_hz=10, up="y", units="mm"), expected, atol=1e-5, rtol=0)
+    # Right-handed before and after: the frame is turned, not mirrored.
+    basis = mocap_record(np.eye(3)[:, None].repeat(20, 1), 1, "kinect20", up="y").array("mocap")[:, 0]
+    assert np.linalg.det(basis) == pytest.approx(1)
+
+
+def test_a_skeleton_in_place_is_matched_by_names(model, walk):
+    tree = SKELETONS["kinect20"]
+    order = np.random.default_rng(0).permutation(20)
+    place = {int(old): new for new, old in enumerate(order)}
+    parents = [place[tree.parents[i]] if tree.parents[i] >= 0 else -1 for i in order]
+    given = {"joints": [tree.joints[i] for i in order], "parents": parents}
+    found = model.embed(mocap=walk[:, order], rate_hz=10, skeleton=given)
+    torch.testing.assert_close(found, model.embed(mocap=walk, rate_hz=10), atol=1e-6, rtol=0)
+
+
+def test_a_film_as_path_bytes_or_frames(model, tmp_path):
+    rng = np.random.default_rng(5)
+    frames = np.kron(rng.integers(0, 255, (30, 4, 4, 3)), np.ones((1, 8, 8, 1))).astype(np.uint8)
+    film = encode_h264(frames, 10, crf=1)
+    (tmp_path / "film.mp4").write_bytes(film)
+    record = video_record(film)
+    assert (record.entry["duration_s"], record.head["streams"]["video"]["rate_hz"]) == (3.0, 10.0)
+    expected = model.embed(video=film)
+    assert torch.equal(model.embed(video=tmp_path / "film.mp4"), expected)
+    assert torch.equal(model.embed(video=str(tmp_path / "film.mp4")), expected)
+    torch.testing.assert_close(model.embed(video=frames, rate_hz=10), expected, atol=0.02, rtol=0)  # H.264 loses some
+    assert model.embed(video=[film, film]).shape == (2, 16)
+
+
+def test_all_of_a_long_recording_is_read(model, signal):
+    windows = model.embed(imu=signal, rate_hz=RATE, by_window=True)
+    assert windows.start_s.tolist() == [0, 2, 3]  # the last one ends with the recording of 5 s
+    late = signal.copy()
+    late[-4:] += 5
+    changed = model.embed(imu=late, rate_hz=RATE, by_window=True)
+    assert torch.equal(changed.vectors[0], windows.vectors[0])
+    assert not torch.allclose(changed.vectors[2], windows.vectors[2])
+    assert model.embed(imu=signal, rate_hz=RATE, by_window=True, stride_s=0.5).start_s.tolist() == [
+        0, 0.5, 1, 1.5, 2, 2.5, 3,
+    ]  # fmt: skip
+    assert model.embed(imu=signal, rate_hz=RATE, by_window=True, window_s=4).span_s.tolist() == [4, 4]
+    found = model.embed(imu=[signal, signal[: int(2 * RATE)]], rate_hz=RATE, by_window=True)
+    assert found.recording.tolist() == [0, 0, 0, 1]
+    mean = torch.nn.functional.normalize(found.vectors[:3].mean(0), dim=-1)
+    torch.testing.assert_close(found.means[0], mean)
+
+
+def test_a_model_of_whole_clips_reads_a_recording_as_one(signal):
+    model = tiny_aura({"whole": True})
+    assert model.embed(imu=signal, rate_hz=RATE, by_window=True).span_s.tolist() == [5]
+    cut = model.embed(imu=signal, rate_hz=RATE, by_window=True, window_s=2)
+    assert cut.start_s.tolist() == [0, 2, 3]
+    first = model.embed(imu=signal[: int(2 * RATE)], rate_hz=RATE)
+    torch.testing.assert_close(cut.vectors[0], first, atol=0.02, rtol=0)  # the filter sees a bit beyond the cut
+    record = imu_record(signal, RATE)
+    assert [p.cut.share for p in pieces(0, record, model.config.window.model_copy(update={"stride_s": 2.0}), 2.0)] == [
+        0.4
+    ] * 3
+
+
+def test_search_finds_the_window_of_an_embedding(model, signal):
+    other = np.roll(signal, 7, axis=1)
+    windows = model.embed(imu=[signal, other], rate_hz=RATE, by_window=True)
+    hits = model.search(windows.vectors[4], windows, k=2)
+    assert (hits[0].recording, hits[0].start_s) == (1, 2.0)
+    assert hits[0].score == pytest.approx(1, abs=1e-6)
+    assert hits[0].score >= hits[1].score
+    assert len(model.search("a word", windows, k=99)) == 6
+
+
+def test_a_body_and_its_sensors_are_synchronised_and_placed(model, signal):
+    rng = np.random.default_rng(6)
+    pose = np.concatenate([rng.uniform(0, 300, (80, 17, 2)), np.ones((80, 17, 1))], -1)
+    moved = {"pose2d": pose, "rate_hz": 10, "image_size": (640, 480)}
+    long = np.tile(signal, (2, 2, 1))[:, :160]
+    found = model.synchronise({"imu": long, "rate_hz": RATE, "placements": ["left wrist", "right ankle"]}, moved)
+    assert np.isfinite(found.offset.offset_s)
+    assert found.shared == 2
+    placed = model.localise({"imu": long, "rate_hz": RATE}, moved | {"pose2d": [pose, pose[::-1]]})
+    assert placed.similarity.shape[:2] == (2, 2)
+    assert placed.body in (0, 1)
+    assert len(set(placed.parts)) == 2
+
+
+WRONG = [
+    ({"imu": np.zeros((9, 4)), "rate_hz": RATE}, r"imu has shape \(9, 4\)"),
+    ({"imu": np.zeros((0, 6)), "rate_hz": RATE}, r"shape \(0, 6\)"),
+    ({"imu": [[1, 2, "x"]], "rate_hz": RATE}, "not an array of numbers"),
+    ({"imu": np.full((40, 3), np.nan), "rate_hz": RATE}, r"120 of 120 values are not finite, first at \(0, 0\)"),
+    ({"imu": np.ones((40, 3))}, "rate_hz"),
+    ({"imu": np.ones((40, 3)), "rate_hz": 0}, "rate_hz is 0"),
+    ({"imu": np.ones((40, 3)), "rate_hz": RATE, "units": "G"}, "units is 'G': one of m/s"),
+    ({"imu": np.ones((40, 3)), "rate_hz": RATE, "placements": ["left wirst"]}, "the nearest known one is 'left wrist'"),
+    ({"imu": np.ones((40, 3)), "rate_hz": RATE, "placements": ["chest", "head"]}, "names 2 sensors, imu has 1"),
+    ({"imu": np.ones((40, 3)), "rate_hz": RATE, "colour": "red"}, "unexpected keyword argument 'colour'"),
+    ({"imu": np.ones((10, 3)), "rate_hz": RATE}, "lasts 0.5 s: the model reads windows of 2 s, and needs 50% of one"),
+    ({"imu": [], "rate_hz": RATE}, r"imu has shape \(0,\)"),
+    ({}, "give one of imu, mocap, pose2d, video; given: none"),
+    ({"imu": np.ones((40, 3)), "mocap": np.ones((40, 20, 3)), "rate_hz": RATE}, "given: imu, mocap"),
+    ({"imu_b": np.ones((40, 3)), "rate_hz": RATE}, "tiny reads no imu_b"),
+    ({"mocap": np.ones((40, 19, 3)), "rate_hz": 10}, "has 19 joints, the skeleton kinect20 has 20"),
+    ({"mocap": np.ones((40, 20, 3)), "rate_hz": 10, "skeleton": "kinect"}, "unknown skeleton 'kinect'"),
+    ({"mocap": np.ones((40, 20, 3)), "rate_hz": 10, "up": "x"}, "up is 'x'"),
+    ({"pose2d": np.ones((40, 17, 2)), "rate_hz": 10}, "image_size"),
+    ({"pose2d": np.full((40, 17, 3), 2.0), "rate_hz": 10, "image_size": (9, 9)}, "confidences go from 2 to 2"),
+    ({"video": b"no film"}, "no film"),
+    ({"video": "nowhere.mp4"}, "nowhere.mp4 cannot be read"),
+    ({"video": np.ones((9, 8, 8, 3))}, "frames are float64"),
+    ({"video": []}, "video is an empty list"),
+    ({"text": ""}, "strings that say something"),
+    ({"text": "a", "by_window": True}, "text takes nothing else"),
+    ({"imu": [np.ones((60, 3)), np.ones((60, 4))], "rate_hz": RATE}, "recording 1: imu has shape"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), WRONG, ids=[message for _, message in WRONG])
+def test_what_cannot_be_read_is_told(model, given, message):
+    with pytest.raises(ValueError, match=message):
+        model.embed(**given)
+
+
+def test_labels_that_are_none_are_told(model, signal):
+    given = {"imu": signal, "rate_hz": RATE}
+    for labels, message in (
+        (None, "no classes of its own"),
+        ("walk", "the one string"),
+        (["walk", "walk"], "two or more"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.classify(labels=labels, **given)
+    wordings = model.classify(labels={"go": ["walking", "running"], "stay": "sitting"}, **given)
+    assert set(wordings.probabilities) == {"go", "stay"}
+    with pytest.raises(ValueError, match="pose2d was not trained with text; imu"):
+        model.classify(labels=["a", "b"], pose2d=np.ones((40, 17, 2)), rate_hz=10, image_size=(9, 9))
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    import subprocess
+    import sys
+
+    code = "import sys, aura; assert not {'torch', 'numpy', 'transformers'} & sys.modules.keys(), sorted(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        aura.nothing  # noqa: B018

@@ -1,0 +1,70 @@
+"""Turns a run, or one of its checkpoints, into the folder of a model: what `aura.from_pretrained` and the Hugging Face Hub take.
+
+python tools/export_checkpoint.py runs/quickstart --out models/quickstart
+python tools/export_checkpoint.py runs/mine/checkpoints/step_00000500 --out models/mine --results results/zeroshot
+python tools/export_checkpoint.py runs/mine --out models/mine --copy-frozen      frozen weights from elsewhere too: loads anywhere
+python tools/export_checkpoint.py runs/mine --out models/mine --phrases words.txt   their embeddings, for use without the text tower
+
+It does not matter how many processes or which stage of ZeRO wrote the checkpoint. Weights are safetensors, one file a tower; what
+stands in the folder says aura/inference/release.py.
+"""
+
+from __future__ import annotations
+
+import aura.interrupt  # noqa: F401  # first: what follows takes long to import
+
+# isort: split
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from aura.inference.model import Aura
+from aura.weights import RunError
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run (its latest checkpoint), or a checkpoint")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the folder; an older model in it is replaced as a whole"
+    )
+    parser.add_argument("--copy-frozen", action="store_true", help="copy frozen weights from elsewhere too")
+    parser.add_argument(
+        "--phrases", type=Path, help="a text file, one phrase a line (default: the words of its classes)"
+    )
+    parser.add_argument("--results", type=Path, nargs="*", default=[], help="of recipes/evaluate.py, for the card")
+    parser.add_argument("--licence", help="of the weights, an SPDX name (default: as the training data allow)")
+    arguments = parser.parse_args(words)
+    try:
+        phrases = None
+        if arguments.phrases is not None:
+            phrases = [line.strip() for line in arguments.phrases.read_text("utf-8").splitlines() if line.strip()]
+        results = [read_results(folder) for folder in arguments.results]
+        Aura.from_pretrained(arguments.run).save_pretrained(
+            arguments.out,
+            copy_frozen=arguments.copy_frozen,
+            phrases=phrases,
+            results=results,
+            licence=arguments.licence,
+        )
+    except (RunError, ValueError, OSError) as error:
+        print(f"export_checkpoint: {error}", file=sys.stderr)
+        return 1
+    for file in sorted(path for path in arguments.out.rglob("*") if path.is_file()):
+        print(f"{file.stat().st_size / 1e6:9.3f} MB  {file}")
+    return 0
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """results.json of an evaluation. ValueError where there is none."""
+    file = folder / "results.json"
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} is not of recipes/evaluate.py: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
