@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import platform
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,16 +26,19 @@ from torch.nn import functional as F
 import aura
 from aura.body.placements import PLACEMENTS
 from aura.data.batch import Stream
-from aura.data.config import ImuInput, Input, Window
+from aura.data.config import ImuInput
 from aura.data.cut import items
 from aura.data.files import sha256_of, write_json
+from aura.inference.model import Aura
 from aura.model import AuraModel, run_tower
-from aura.streaming import FORMAT, Edge, write_classes
+from aura.streaming import FORMAT, Edge, EdgeError, checked_classes, write_classes
+from aura.tasks.zeroshot import Prompts, class_embeddings
 from aura.towers.tower import Tower
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 EXAMPLE = (2, 3)  # windows and sensors that a graph is traced with; it is then checked with others
 CHECKED = ((1, 1), (3, 2), (5, 4))
+DEFAULT_SCALE = 1 / 0.07  # of cosines that were never compared with words: where training starts
 RUNS, WARM = 200, 20  # of a latency
 DTYPES = {torch.float32: "float32", torch.bool: "bool", torch.int64: "int64"}
 Arrays = dict[str, np.ndarray]
@@ -74,21 +78,56 @@ class ImuExport(nn.Module):
         return F.normalize(self.head(self.tower(stream.cleaned()).pooled), dim=-1)
 
 
-def exportable(model: AuraModel, inputs: dict[str, Input], stream: str | None = None) -> str:
+def exportable(aura_model: Aura, stream: str | None = None) -> str:
     """The IMU stream that is exported: `stream`, or the model's only one. ExportError."""
-    there = [name for name in model.towers if isinstance(inputs[name], ImuInput)]
+    config, model = aura_model.config, aura_model.module
+    there = [name for name in model.towers if isinstance(config.inputs[name], ImuInput)]
     if not there:
-        raise ExportError(f"the model has no IMU tower, it has {', '.join(model.towers)}: export another run")
+        raise ExportError(f"{config.name} has no IMU tower, it has {', '.join(model.towers)}: export another model")
     if stream is None and len(there) > 1:
-        raise ExportError(f"the model has the IMU streams {', '.join(there)}: name one with --stream")
+        raise ExportError(f"{config.name} has the IMU streams {', '.join(there)}: name one (--stream)")
     name = there[0] if stream is None else stream
     if name not in there:
-        raise ExportError(f"--stream {name}: the IMU streams of the model are {', '.join(there)}")
+        raise ExportError(f"stream {name}: the IMU streams of {config.name} are {', '.join(there)}")
     if name not in model.compared:
-        raise ExportError(f"{name} is compared with nothing in training, so it has no embedding in the shared space")
-    if cast(ImuInput, inputs[name]).orientation:
-        raise ExportError(f"inputs.{name}.orientation: the tower reads orientations, which no device stream gives here")
+        raise ExportError(
+            f"{name} has no embedding of its own in {config.name}: it was aligned by moments, or classified"
+        )
+    if cast(ImuInput, config.inputs[name]).orientation:
+        raise ExportError(
+            f"inputs.{name}.orientation: the tower reads orientations, which the exported graph does not take"
+        )
     return name
+
+
+def classes_in_words(aura_model: Aura, stream: str, prompts: Prompts) -> Classes:
+    """Embeddings of the classes' sentences. ExportError for a model that knows no words."""
+    try:
+        scale = aura_model.scale(stream)
+        vectors = class_embeddings(prompts, aura_model.embed_text)
+    except ValueError as error:
+        raise ExportError(
+            f"{error}. Or give the classes as embeddings (--classes FILE.npz, names (C,) and embeddings (C, D)), such as the"
+            " means of each class's windows"
+        ) from error
+    sentences = {name: prompts.sentences(name) for name in prompts.classes}
+    return Classes(list(prompts.classes), vectors.cpu().numpy(), scale, sentences)
+
+
+def classes_of_file(path: Path, aura_model: Aura, stream: str) -> Classes:
+    """Classes of a npz with names (C,), embeddings (C, D) and, where it has one, a scale; else the model's own. EdgeError."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names, embeddings = file["names"].tolist(), file["embeddings"]
+            scale = float(file["scale"]) if "scale" in file else None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise EdgeError(f"{path}: needs the arrays names (C,) and embeddings (C, D): {error}") from error
+    if scale is None:
+        try:
+            scale = aura_model.scale(stream)
+        except ValueError:
+            scale = DEFAULT_SCALE
+    return Classes(*checked_classes(names, embeddings, scale, aura_model.config.embedding, str(path)))
 
 
 def check_packages() -> None:
@@ -144,23 +183,19 @@ def quantise(path: Path, out: Path) -> None:
 
 
 def export(
-    out: Path,
-    model: AuraModel,
-    stream: str,
-    input: ImuInput,
-    window: Window,
-    classes: Classes,
-    about: dict[str, Any],
-    *,
-    int8: bool = False,
+    out: Path, aura_model: Aura, classes: Classes, stream: str | None = None, *, int8: bool = False
 ) -> dict[str, Any]:
-    """Writes the folder (which must be empty or new), checks it, and gives what report.json holds beside its accuracy.
+    """Writes the folder (which must be empty or new), checks it, and gives what report.json holds.
 
-    about    the model's name, step and the like, for edge.json. ExportError.
+    stream    the IMU stream, where the model has several; int8: also a graph with 8-bit weights
+    ExportError for what cannot be exported.
     """
     check_packages()
     if out.exists() and any(out.iterdir()):
         raise ExportError(f"{out} is not empty: name another folder, or delete it")
+    config, model = aura_model.config, aura_model.module
+    stream, window = exportable(aura_model, stream), config.window
+    input = cast(ImuInput, config.inputs[stream])
     tower = cast(Tower, model.towers[stream])
     count, whole = items(window.seconds, input.rate_hz), window.whole
     module = ImuExport(model, stream).eval().requires_grad_(False)
@@ -180,7 +215,7 @@ def export(
         {
             "format": FORMAT,
             "aura": aura.__version__,
-            "model": about,
+            "model": {"name": config.name, "step": config.step, "stream": stream},
             "rate_hz": input.rate_hz,
             "seconds": window.seconds,
             "items": count,

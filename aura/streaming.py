@@ -14,7 +14,7 @@ import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,9 @@ from aura.data.resample import LOBES, PASS, Places, even_places, needed, resampl
 
 FORMAT = "aura-edge/1"
 FIELDS = ("rate_hz", "seconds", "items", "stride_s", "min_cover", "whole", "sensors", "any_sensors", "placements")
-G = 9.80665  # m/s^2
+# The same words as for recordings in aura.inference.
+ACC = {"m/s^2": 1.0, "g": 9.80665, "mg": 9.80665e-3}
+GYRO = {"rad/s": 1.0, "deg/s": math.pi / 180}
 
 
 class EdgeError(ValueError):
@@ -99,13 +101,13 @@ class StreamingClassifier:
     """Classes of the windows of a stream, as its samples come in.
 
         classifier = StreamingClassifier("edge", rate_hz=50, units="g", placements=["left wrist"])
-        for samples in device:                      # (n, 6), any n: acceleration, then angular velocity in rad/s
+        for samples in device:                      # (n, 6), any n: acceleration, then angular velocity
             for result in classifier.push(samples):
                 print(result.start_s, result.label)
 
     rate_hz       of the samples; brought to the model's by the filter of training. A window is given as soon as all samples
                   that it depends on are there: `delay_s` after its end
-    units         of the accelerometer
+    units         of the accelerometer: m/s^2, g, mg; gyro_units: rad/s, deg/s
     placements    where each sensor is worn, names of aura/body/placements.py
     stride_s      from a window's start to the next; default: as the model was evaluated
     labels        some of the exported classes; see also `edge.set_labels`, `edge.set_classes`, at any time
@@ -119,7 +121,8 @@ class StreamingClassifier:
         self,
         folder: str | Path,
         rate_hz: float,
-        units: Literal["m/s^2", "g"] = "m/s^2",
+        units: str = "m/s^2",
+        gyro_units: str = "rad/s",
         placements: Sequence[str] = ("unknown",),
         stride_s: float | None = None,
         labels: Sequence[str] | None = None,
@@ -128,9 +131,10 @@ class StreamingClassifier:
     ) -> None:
         self.edge = Edge(folder, model, threads)
         self.spec = self.edge.spec
-        if units not in ("m/s^2", "g"):
-            raise EdgeError(f"units {units!r}: the accelerometer is in 'm/s^2' or 'g'")
-        self.rate_hz, self.units = rate_hz, units
+        for name, unit, known in (("units", units, ACC), ("gyro_units", gyro_units, GYRO)):
+            if unit not in known:
+                raise EdgeError(f"{name} is {unit!r}: one of {', '.join(known)}")
+        self.rate_hz, self.factors = rate_hz, np.array([ACC[units]] * 3 + [GYRO[gyro_units]] * 3, np.float32)
         self.stride_s = self.spec["stride_s"] if stride_s is None else stride_s
         if not (rate_hz > 0 and self.stride_s > 0):
             raise EdgeError(f"rate_hz {rate_hz} and stride_s {self.stride_s} must be above 0")
@@ -196,9 +200,7 @@ class StreamingClassifier:
         self._channels = channels
         items = np.zeros((samples.shape[1], self.sensors, 6), np.float32)
         items[..., :channels] = samples.swapaxes(0, 1)
-        if self.units == "g":
-            items[..., :3] *= np.float32(G)
-        return items
+        return items * self.factors
 
     def _places(self, window: int) -> Places:
         step = self.rate_hz / self.spec["rate_hz"]
@@ -270,14 +272,12 @@ def slots_of(spec: dict[str, Any], placements: Sequence[str]) -> list[int]:
         except ValueError as error:
             raise EdgeError(str(error)) from error
     worn = spec["placements"]
-    strange = [name for name in placements if worn and name not in worn]
-    if strange or not placements or (len(set(placements)) < len(placements) and worn):
-        raise EdgeError(
-            f"placements {list(placements)}: the model was trained on {', '.join(worn) or 'any'}; name the place of each"
-            " sensor, once"
-        )
+    if not placements:
+        raise EdgeError("placements is empty: name the place of each sensor, or 'unknown'")
     if spec["any_sensors"]:
         return list(range(len(placements)))
+    if worn and (not set(placements) <= set(worn) or len(set(placements)) < len(placements)):
+        raise EdgeError(f"placements {list(placements)}: the model reads one sensor at each of {', '.join(worn)}")
     if len(placements) > spec["sensors"]:
         raise EdgeError(f"{len(placements)} sensors: the model reads {spec['sensors']} at most")
     return [worn.index(name) for name in placements] if worn else list(range(len(placements)))

@@ -10,6 +10,8 @@ import torch
 from aura.data.batch import Stream
 from aura.data.config import ImuInput, MocapInput, Window
 from aura.export import Classes, export
+from aura.inference.config import ModelConfig
+from aura.inference.model import Aura
 from aura.model import AuraModel
 from aura.objectives.config import Objective
 from aura.towers.imu import ImuTransformerConfig
@@ -18,18 +20,18 @@ from aura.towers.motion import MotionTransformerConfig
 RATE, SECONDS, WIDTH = 20.0, 2.0, 12
 NAMES = ["walk", "sit", "climb stairs"]
 WINDOW = Window(seconds=SECONDS, stride_s=0.5, min_cover=0.5)
+SMALL = {"width": 16, "depth": 1, "heads": 2, "stem": 8}
+TOWERS = {
+    "imu": ImuTransformerConfig.model_validate(SMALL | {"gravity": True, "pool": "attention", "stem_norm": True}),
+    "mocap": MotionTransformerConfig.model_validate(SMALL),
+}
+OBJECTIVE = Objective.model_validate({"pairs": {"imu:mocap": {"weight": 1}}})
 
 
 def tiny_model() -> AuraModel:
     """An IMU tower with all of its channels and both of its branches, and a mocap tower beside it."""
     torch.manual_seed(0)
-    settings = {"width": 16, "depth": 1, "heads": 2, "stem": 8, "gravity": True, "pool": "attention", "stem_norm": True}
-    towers = {
-        "imu": ImuTransformerConfig.model_validate(settings),
-        "mocap": MotionTransformerConfig.model_validate({"width": 16, "depth": 1, "heads": 2, "stem": 8}),
-    }
-    objective = Objective.model_validate({"pairs": {"imu:mocap": {"weight": 1}}})
-    model = AuraModel({"imu": imu_input(), "mocap": MocapInput()}, towers, objective, WIDTH, SECONDS).eval()
+    model = AuraModel({"imu": imu_input(), "mocap": MocapInput()}, TOWERS, OBJECTIVE, WIDTH, SECONDS).eval()
     with torch.no_grad():  # at their start the weights are so small that an error would not show
         for parameter in model.towers["imu"].parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -52,4 +54,13 @@ def classes() -> Classes:
 
 
 def exported(out: Path, model: AuraModel, *, int8: bool = False) -> dict:
-    return export(out, model, "imu", imu_input(), WINDOW, classes(), {"name": "tiny"}, int8=int8)
+    return export(out, tiny_aura(model), classes(), int8=int8)
+
+
+def tiny_aura(model: AuraModel, **inputs: ImuInput) -> Aura:
+    """The model as one that was loaded."""
+    streams = {"imu": imu_input(), "mocap": MocapInput()} | inputs
+    config = ModelConfig(
+        name="tiny", step=0, inputs=streams, towers=TOWERS, objective=OBJECTIVE, embedding=WIDTH, window=WINDOW
+    )
+    return Aura(config, model)

@@ -12,15 +12,17 @@ import torch
 import aura.export
 from aura.body.placements import placement_id
 from aura.data.batch import Stream
-from aura.data.config import ImuInput, MocapInput
+from aura.data.config import ImuInput
 from aura.data.resample import resample
-from aura.export import ExportError, ImuExport, exportable, programs_of, random_windows
+from aura.export import ExportError, ImuExport, classes_in_words, exportable, programs_of, random_windows
 from aura.model import AuraModel
 from aura.streaming import Edge, StreamingClassifier
-from aura.train.checkpoint import stream_modules, write_weights
+from aura.tasks.zeroshot import Prompts
+from aura.train.checkpoint import write_weights
 from aura.train.recipe import load_recipe
+from aura.weights import stream_modules
 from tests.data.samples import make_sample, write_set
-from tests.edge import RATE, SECONDS, WIDTH, embedded, exported, imu_input, tiny_model
+from tests.edge import RATE, SECONDS, WIDTH, embedded, exported, tiny_aura, tiny_model
 from tools.export import main
 
 ITEMS = int(RATE * SECONDS)
@@ -84,20 +86,21 @@ def test_what_is_written(edge):
 
 def test_what_cannot_be_exported_is_refused(edge, monkeypatch, tmp_path):
     model, folder, _ = edge
-    inputs = {"imu": imu_input(), "mocap": MocapInput()}
-    assert exportable(model, inputs) == "imu"
-    with pytest.raises(ExportError, match="IMU streams of the model are imu"):
-        exportable(model, inputs, "mocap")
+    assert exportable(tiny_aura(model)) == "imu"
+    with pytest.raises(ExportError, match="the IMU streams of tiny are imu"):
+        exportable(tiny_aura(model), "mocap")
     with pytest.raises(ExportError, match="orientation"):
-        exportable(model, inputs | {"imu": ImuInput(orientation=True)})
+        exportable(tiny_aura(model, imu=ImuInput(orientation=True)))
     alone = tiny_model()
     del alone.towers["imu"]
-    with pytest.raises(ExportError, match="no IMU tower, it has mocap"):
-        exportable(alone, inputs)
+    with pytest.raises(ExportError, match="tiny has no IMU tower, it has mocap"):
+        exportable(tiny_aura(alone))
     other = tiny_model()
     other.compared = set()
-    with pytest.raises(ExportError, match="compared with nothing"):
-        exportable(other, inputs)
+    with pytest.raises(ExportError, match="no embedding of its own"):
+        exportable(tiny_aura(other))
+    with pytest.raises(ExportError, match=r"imu was not trained with text; .* as embeddings"):
+        classes_in_words(tiny_aura(model), "imu", Prompts(classes={"walk": ["walk"], "sit": ["sit"]}))
     with pytest.raises(ExportError, match="not empty"):
         exported(folder, model)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else object())
@@ -149,7 +152,7 @@ def test_tool_says_what_it_lacks(run, tmp_path, capsys):
     folder, _ = run
     out = ["--out", str(tmp_path / "edge")]
     assert main([str(folder), *out]) == 1
-    assert "give --labels, --prompts or --classes" in capsys.readouterr().err
+    assert "brings no classes of its own: give labels" in capsys.readouterr().err
     np.savez(tmp_path / "few.npz", names=np.array(["walk"]), embeddings=np.ones((1, 5), np.float32))
     assert main([str(folder), *out, "--classes", str(tmp_path / "few.npz")]) == 1
     assert "the model needs (C, 16)" in capsys.readouterr().err

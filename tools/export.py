@@ -1,10 +1,10 @@
-"""Writes the IMU tower of a run for devices: ONNX, torch.export, the classes' embeddings, and what they cost.
+"""Writes the IMU tower of a model for devices: ONNX, torch.export, the classes' embeddings, and what they cost.
 
 python tools/export.py runs/quickstart --out edge --labels walking sitting "climbing stairs"
 python tools/export.py runs/utd_mhad --out edge --prompts recipes/prompts/utd_mhad.yaml --int8 --shards data/utd_mhad:test
 python tools/export.py runs/imu_mocap --out edge --classes classes.npz      a model without text
 
-The run is a run directory (its latest checkpoint) or a checkpoint. The folder holds imu.onnx, imu.pt2, classes.npz, edge.json
+The model is a run directory (its latest checkpoint), a checkpoint, a released folder or its name on the Hub. The folder holds imu.onnx, imu.pt2, classes.npz, edge.json
 (rate, window, inputs), report.md and report.json: how far the files' embeddings are from the model's, sizes, the time of a window
 on one thread; with --shards the accuracy of each file on these windows. --int8 adds imu.int8.onnx. aura.streaming reads the folder
 without torch. Classes are words (--labels, --prompts, else the recipe's prompts) or embeddings (--classes: names (C,), embeddings
@@ -24,62 +24,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from aura.export import Classes
-    from aura.tasks.zeroshot import Prompts
+    from aura.inference.model import Aura
     from aura.train.loaded import Loaded
 
 
-def prompts_of(loaded: Loaded, labels: list[str], path: Path | None) -> Prompts:
-    """The classes in words: of --labels, of --prompts, or the recipe's own. ValueError where there are none."""
-    from aura.tasks.zeroshot import Prompts, load_prompts
-
-    if labels:
-        return Prompts(classes={label: [label.replace("_", " ")] for label in labels})
-    if path is not None:
-        return load_prompts(path)
-    if loaded.prompts is None:
-        raise ValueError(f"recipe {loaded.recipe.name} names no prompts: give --labels, --prompts or --classes")
-    return loaded.prompts
-
-
-def scale_of(loaded: Loaded, stream: str) -> float | None:
-    """What the cosines of a stream and text were multiplied by in training; None where they were not compared."""
-    scales = dict(zip(loaded.recipe.objective.scales, loaded.model.temperature()[0].exp().tolist()))
-    return scales.get(f"{stream}:text", scales.get(f"text:{stream}"))
-
-
-def classes_in_words(loaded: Loaded, stream: str, prompts: Prompts) -> Classes:
-    """Embeddings of the classes' sentences. ExportError for a model that knows no words."""
-    from aura.export import Classes, ExportError
-    from aura.tasks.evaluate import embed_texts
-    from aura.tasks.zeroshot import class_embeddings
-
-    tokenize, scale = loaded.tokenize, scale_of(loaded, stream)
-    if tokenize is None or scale is None:
-        why = "has no text tower" if tokenize is None else f"was not trained to compare {stream} with text"
-        raise ExportError(
-            f"the model {why}, so it knows no words: give the classes as embeddings, --classes FILE.npz with names (C,) and"
-            " embeddings (C, D), such as the means of each class's windows"
-        )
-    vectors = class_embeddings(prompts, lambda words: embed_texts(loaded.model, tokenize(words), loaded.device))
-    sentences = {name: prompts.sentences(name) for name in prompts.classes}
-    return Classes(list(prompts.classes), vectors.cpu().numpy(), scale, sentences)
-
-
-def classes_of_file(path: Path, loaded: Loaded, stream: str) -> Classes:
-    """Classes of a npz; its own scale, or that of the model. EdgeError."""
-    import numpy as np
-
-    from aura.export import Classes
-    from aura.streaming import EdgeError, checked_classes
+def load(path: str) -> Aura:
+    """The model with its IMU and, where it has one, its text alone. RunError; ValueError for a model without IMU."""
+    from aura.inference.model import Aura
 
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names, embeddings = file["names"].tolist(), file["embeddings"]
-            scale = float(file["scale"]) if "scale" in file else scale_of(loaded, stream) or 1 / 0.07
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise EdgeError(f"--classes {path}: needs the arrays names (C,) and embeddings (C, D): {error}") from error
-    return Classes(*checked_classes(names, embeddings, scale, loaded.recipe.embedding, f"--classes {path}"))
+        return Aura.from_pretrained(path, ["imu", "text"])
+    except ValueError:  # it lacks one of them
+        return Aura.from_pretrained(path, ["imu"])
 
 
 def labelled_windows(
@@ -139,10 +95,10 @@ def add_accuracy(found: dict[str, Any], out: Path, loaded: Loaded, stream: str, 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("run", type=Path, help="run directory or checkpoint")
+    add("run", metavar="MODEL", help="run directory, checkpoint, released folder, or user/name on the Hugging Face Hub")
     add("--out", required=True, type=Path, help="folder to write, empty or new")
     words = parser.add_mutually_exclusive_group()
-    words.add_argument("--labels", nargs="+", default=[], help="classes by their words")
+    words.add_argument("--labels", nargs="+", help="classes by their words")
     words.add_argument("--prompts", type=Path, help="classes in words, a file as in recipes/prompts")
     words.add_argument("--classes", type=Path, metavar="FILE.npz", help="classes as embeddings")
     add("--stream", help="which IMU stream, where the model has several")
@@ -155,30 +111,30 @@ def main(arguments: list[str] | None = None) -> int:
     from aura.data.reader import ReadError
     from aura.data.storage import StorageError
     from aura.data.writer import ShardError
-    from aura.export import check_packages, export, exportable, table
+    from aura.export import check_packages, classes_in_words, classes_of_file, export, exportable, table
+    from aura.inference.words import prompts_of
+    from aura.tasks.zeroshot import load_prompts
     from aura.train.loaded import load_run
     from aura.train.recipe import RecipeError
-    from aura.train.rundir import RunError
+    from aura.weights import RunError
 
     try:
         check_packages()
-        loaded = load_run(options.run)
-        recipe = loaded.recipe
-        stream = exportable(loaded.model, recipe.inputs, options.stream)
-        label = "activity"
+        model = load(options.run)
+        stream, label = exportable(model, options.stream), "activity"
         if options.classes:
-            classes = classes_of_file(options.classes, loaded, stream)
+            classes = classes_of_file(options.classes, model, stream)
         else:
-            prompts = prompts_of(loaded, options.labels, options.prompts)
-            classes, label = classes_in_words(loaded, stream, prompts), prompts.label
-        about = {"name": recipe.name, "step": loaded.step, "stream": stream}
-        input: Any = recipe.inputs[stream]
-        found = export(options.out, loaded.model, stream, input, recipe.data.window, classes, about, int8=options.int8)
+            prompts = load_prompts(options.prompts) if options.prompts else prompts_of(model.config, options.labels)
+            classes, label = classes_in_words(model, stream, prompts), prompts.label
+        found = export(options.out, model, classes, stream, int8=options.int8)
         if options.shards:
-            add_accuracy(found, options.out, loaded, stream, options.shards, label)
+            add_accuracy(found, options.out, load_run(options.run), stream, options.shards, label)
         told = table(found)
         write_json(options.out / "report.json", found)
-        (options.out / "report.md").write_text(f"# {recipe.name}, step {loaded.step}, for devices\n\n{told}")
+        (options.out / "report.md").write_text(
+            f"# {model.config.name}, step {model.config.step}, for devices\n\n{told}"
+        )
     except (RunError, RecipeError, ReadError, ShardError, StorageError, BadSample, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
