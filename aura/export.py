@@ -153,13 +153,17 @@ def random_windows(batch: int, sensors: int, count: int, *, whole: bool, seed: i
 def export_program(module: ImuExport, example: dict[str, Tensor], *, any_sensors: bool) -> torch.export.ExportedProgram:
     """The graph for any number of windows, and of sensors where the tower reads any; the items of a window are fixed.
 
-    Fixed, because the orientation is a prefix product in log2(T) steps, which are laid out in the graph.
+    Fixed, because the orientation is a prefix product in log2(T) steps, which are laid out in the graph. ExportError.
     """
     batch, sensors = torch.export.Dim("batch", min=1), torch.export.Dim("sensors", min=1)
     by_sensor: dict[int, Any] = {0: batch, 1: sensors} if any_sensors else {0: batch}
     shapes = {name: {0: batch} if name == "step_s" else by_sensor for name in example}
-    with torch.no_grad():
-        program = torch.export.export(module, (), kwargs=example, dynamic_shapes=shapes)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(module, (), kwargs=example, dynamic_shapes=shapes)
+    except RuntimeError as error:  # of torch's exporter, long
+        kind, said = type(module.tower).__name__, str(error).strip().partition("\n")[0]
+        raise ExportError(f"the tower {kind} cannot be written as a graph: torch.export says: {said}") from error
     for graph in (part.graph for part in program.graph_module.modules() if isinstance(part, torch.fx.GraphModule)):
         for node in graph.nodes:
             node.meta.pop("stack_trace", None)  # names the folders of this machine
@@ -201,8 +205,8 @@ def export(
     module = ImuExport(model, stream).eval().requires_grad_(False)
     sensors = EXAMPLE[1] if tower.any_sensors else input.sensors
     example = random_windows(EXAMPLE[0], sensors, count, whole=whole)
-    out.mkdir(parents=True, exist_ok=True)
     program = export_program(module, example, any_sensors=tower.any_sensors)
+    out.mkdir(parents=True, exist_ok=True)
     torch.export.save(program, out / "imu.pt2")
     export_onnx(program, out / "imu.onnx")
     if int8:

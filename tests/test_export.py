@@ -14,10 +14,19 @@ from aura.body.placements import placement_id
 from aura.data.batch import Stream
 from aura.data.config import ImuInput
 from aura.data.resample import resample
-from aura.export import ExportError, ImuExport, classes_in_words, exportable, programs_of, random_windows
+from aura.export import (
+    ExportError,
+    ImuExport,
+    classes_in_words,
+    export_program,
+    exportable,
+    programs_of,
+    random_windows,
+)
 from aura.model import AuraModel
 from aura.streaming import Edge, StreamingClassifier
 from aura.tasks.zeroshot import Prompts
+from aura.towers.output import TowerOutput
 from aura.train.checkpoint import write_weights
 from aura.train.recipe import load_recipe
 from aura.weights import stream_modules
@@ -106,6 +115,21 @@ def test_what_cannot_be_exported_is_refused(edge, monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else object())
     with pytest.raises(ExportError, match=r"onnxscript missing: pip install 'aura\[edge\]'"):
         exported(tmp_path / "out", model)
+
+
+class Steep(torch.nn.Module):
+    """A tower whose path depends on its values."""
+
+    def forward(self, stream):
+        return TowerOutput(*[stream.values.sum((1, 2))] * 3) if stream.values.sum() > 0 else None
+
+
+def test_a_tower_that_is_no_graph_is_refused():
+    model = tiny_model()
+    model.towers["imu"] = Steep()
+    example = random_windows(2, 3, ITEMS, whole=False)
+    with pytest.raises(ExportError, match=r"the tower Steep cannot be written as a graph: .*data-dependent"):
+        export_program(ImuExport(model, "imu"), example, any_sensors=True)
 
 
 @pytest.fixture(scope="module")
