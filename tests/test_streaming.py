@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -250,6 +251,15 @@ assert "torch" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=os.environ)
     assert done.stdout.strip() == "5", done.stderr
+
+
+def test_the_page_shows_what_runs(edge, tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)
+    shutil.copytree(edge[1], tmp_path / "edge")
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split(" s:")[0] for line in shown] == [f"{k:4.1f} to {k + 2:4.1f}" for k in range(18)]
 
 
 def test_without_onnxruntime_it_says_what_to_install(edge, monkeypatch):
