@@ -37,6 +37,7 @@ class Embeddings(NamedTuple):
     reach       stream of a fine pair -> (B,) int64: the latest start that could have been drawn, -1 where none is drawn
     token_s     stream of a fine pair -> (B,) float64: seconds of a token
     present     stream -> (B,) bool
+    norm        stream -> (B,) float32: norm of the projected embedding before it is normalised; zeros likewise
     log_scale   (scales,) float32: logarithm of the inverse temperature of each of `Objective.scales`, inside its bounds
     bias        (scales,) float32: bias of the sigmoid loss; zeros for InfoNCE
     """
@@ -55,13 +56,14 @@ class Embeddings(NamedTuple):
     reach: dict[str, Tensor]
     token_s: dict[str, Tensor]
     present: dict[str, Tensor]
+    norm: dict[str, Tensor]
     log_scale: Tensor
     bias: Tensor
 
 
 # Fields of `Embeddings` by stream through which gradients flow, and those without.
 LEARNED = ("pooled", "logits", "moments", "tokens", "local", "sensors", "error")
-FIXED = ("masked", "mask", "part", "start", "reach", "token_s", "present")
+FIXED = ("masked", "mask", "part", "start", "reach", "token_s", "present", "norm")
 
 
 class AuraModel(nn.Module):
@@ -126,7 +128,9 @@ class AuraModel(nn.Module):
             output, rows = run_tower(tower, stream, self.precision)
             put = partial(scatter, rows=rows, present=stream.present)
             out["present"][name] = stream.present
-            out["pooled"][name] = put(self.project(name, output.pooled))
+            projected = self.heads[name](output.pooled.float())
+            out["norm"][name] = put(projected.detach().norm(dim=-1))
+            out["pooled"][name] = put(F.normalize(projected, dim=-1))
             outputs[name] = put(output.pooled.float())
             if output.moments is not None:
                 flat = F.normalize(output.moments.float().flatten(1), dim=-1)

@@ -80,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
             also = options.train if options.task in LEARNS else ()
             shared, notes = check_leaks(request, also, refuse=options.leaks == "refuse")
             notes = [*unread_sensors(request), *notes]
+            if options.per_sample:
+                notes = ["what is called a window here is a whole sample: the mean of its windows", *notes]
             if missing:
                 notes = [f"the shards have no {', '.join(missing)}: not evaluated", *notes]
         result = TASKS[options.task](request, options)

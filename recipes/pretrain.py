@@ -4,6 +4,7 @@
     accelerate launch recipes/pretrain.py --config recipes/utd_mhad.yaml
     accelerate launch recipes/pretrain.py train.steps=100 run_dir=runs/short   any key of the recipe
     accelerate launch --config_file accelerate_config.yaml recipes/pretrain.py --config R.yaml
+    python recipes/pretrain.py --config R.yaml --dry-run --ranks 8             what it would be: towers, memory, passes
 
 The run directory holds the resolved recipe, metrics.jsonl, plots, tensorboard and checkpoints; the same command goes on
 from its last checkpoint. Exit codes: 0 finished, 75 stopped by a signal after saving, 1 failed (status.json says why).
@@ -27,8 +28,10 @@ SYNTHETIC = Path("data/synthetic")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=QUICKSTART, help="recipe (default: the quickstart)")
+    parser.add_argument("--dry-run", action="store_true", help="say what the run would be, and end")
+    parser.add_argument("--ranks", type=int, default=1, help="of the dry run: processes of the run that is meant")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="changes to the recipe")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
 
     from tqdm import tqdm
 
@@ -36,6 +39,7 @@ def main() -> int:
     from aura.data.reader import ReadError
     from aura.data.writer import ShardError
     from aura.tasks.leaks import LeakError
+    from aura.train.dry_run import dry_run
     from aura.train.loop import pretrain
     from aura.train.recipe import RecipeError, load_recipe
     from aura.train.rundir import RunError
@@ -44,6 +48,9 @@ def main() -> int:
         recipe = load_recipe(arguments.config, arguments.overrides)
         if recipe.name == "quickstart" and any(Path(source.path) == SYNTHETIC for source in recipe.data.sources):
             make_synthetic(SYNTHETIC)
+        if arguments.dry_run:
+            print("\n".join(dry_run(recipe, arguments.ranks)))
+            return 0
         return pretrain(recipe)
     except (RecipeError, RunError, ShardError, ReadError, OrderError, LeakError, OSError) as error:
         tqdm.write(f"error: {error}", file=sys.stderr)  # on a line of its own, not behind a progress bar

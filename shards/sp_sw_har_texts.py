@@ -22,7 +22,7 @@ ACTIVITIES = {
          "a person changes direction by half a turn"),
         ("turning to face backwards", "a half turn while standing")),
     "SITTING_DOWN": Wordings("sitting_down", "sitting down",
-        ("a person sits down on a chair", "someone takes a seat", "from standing the body lowers onto a chair",
+        ("a person sits down on a chair", "someone settles into a chair", "from standing the body lowers onto a chair",
          "a person turns and sits down"),
         ("taking a seat", "lowering oneself onto a chair")),
 }

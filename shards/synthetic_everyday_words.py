@@ -11,7 +11,7 @@ from shards.synthetic_words import Activity
 EVERYDAY: dict[str, Activity] = {
     a.move.__name__: a
     for a in (
-        Activity(everyday.sit, "sitting", ("sits still on a chair", "is seated", "stays on a seat, resting"), once=True),
+        Activity(everyday.sit, "sitting", ("sits in a chair without moving", "keeps sitting", "stays on a seat, resting"), once=True),
         Activity(everyday.lie, "lying", ("lies down flat, resting", "is lying still", "rests stretched out on a bed"), once=True),
         Activity(everyday.type_keys, "typing", ("types on a keyboard", "works at a computer", "sits and presses keys with both hands"), once=True),
         Activity(everyday.write, "writing", ("writes with the {side} hand at a desk", "takes notes with a pen in the {side} hand", "sits and writes, {side} hand on the paper"), once=True),
@@ -39,11 +39,11 @@ EVERYDAY: dict[str, Activity] = {
         Activity(exercises.stairs_up, "walking upstairs", ("walks up the stairs", "climbs a flight of steps", "goes upstairs")),
         Activity(exercises.stairs_down, "walking downstairs", ("walks down the stairs", "descends a flight of steps", "goes downstairs")),
         Activity(exercises.walk_turn, "walking round a corner", ("walks and turns", "walks along a curve", "changes direction while walking"), once=True),
-        Activity(exercises.turn_walking, "turning", ("turns round in a few steps", "makes a half turn to walk back", "wheels about with small steps"), once=True),
+        Activity(exercises.turn_walking, "turning", ("turns round in a few steps", "turns about to walk back", "wheels about with small steps"), once=True),
         Activity(exercises.sneak, "sneaking", ("sneaks along, knees bent", "creeps forward low and slowly", "walks crouched without a noise"), once=True),
         Activity(exercises.crawl, "crawling", ("crawls on hands and knees", "goes on all fours", "moves along the floor on the knees"), once=True),
         Activity(exercises.climb, "climbing", ("climbs a ladder", "pulls up hand over hand", "goes up rung by rung")),
-        Activity(exercises.toe_touch, "bending over", ("bends over and touches the toes", "takes the hands from overhead down to the feet", "bends down to the floor with straight legs")),
+        Activity(exercises.toe_touch, "bending over", ("reaches down for the toes", "swings stretched arms from above the head to the ankles", "bends down to the floor with straight legs")),
         Activity(exercises.side_bend, "bending sideways", ("bends the trunk sideways", "leans to the left and to the right", "stretches the flanks in turn")),
         Activity(exercises.knee_raise, "raising a knee", ("raises the {side} knee", "lifts the {side} knee up to the hip", "brings the {side} knee up and down")),
         Activity(exercises.leg_raise, "raising a leg sideways", ("lifts the {side} leg out to the side", "spreads the {side} leg and takes it back", "raises the straight {side} leg sideways")),
@@ -66,10 +66,10 @@ EVERYDAY: dict[str, Activity] = {
         Activity(gestures.dribble, "dribbling a ball", ("dribbles a basketball with the {side} hand", "bounces a ball with the {side} hand", "keeps a ball bouncing by the {side} hand")),
         Activity(gestures.drum, "drumming", ("plays the drums", "drums with two sticks", "beats a table with both hands in turn"), once=True),
         Activity(gestures.swim, "swimming strokes", ("makes swimming strokes", "crawls with both arms as in water", "swings one arm after the other round"), once=True),
-        Activity(exercises.star_jump, "star jumps", ("makes star jumps", "jumps with arms and legs apart and together", "does an exercise of jumps that open arms and legs")),
-        Activity(exercises.bounce, "jumping in place", ("jumps in place", "makes jumps on the spot", "bounces on both feet")),
+        Activity(exercises.star_jump, "side-straddle hops", ("does side-straddle hops", "hops to a wide stand, hands overhead, and back", "leaps into the shape of a star")),
+        Activity(exercises.bounce, "jumping in place", ("jumps in place", "springs up and down again and again", "bounces on both feet")),
         Activity(gestures.hurl, "throwing a ball", ("throws a ball with the {side} hand", "tosses something away with the {side} arm", "flings an object with the {side} hand")),
-        Activity(gestures.wave_both, "waving both hands", ("waves both hands", "waves with the two arms at once", "greets with both hands in the air")),
+        Activity(gestures.wave_both, "waving both hands", ("waves both hands", "swings both lifted hands to and fro", "greets with both hands in the air")),
         Activity(gestures.wave_overhead, "waving overhead", ("waves the {side} arm high over the head", "signals with the {side} arm from side to side overhead", "waves goodbye with the whole {side} arm")),
         Activity(gestures.applaud, "clapping the hands", ("claps the hands", "applauds loudly", "strikes both hands together again and again")),
         Activity(gestures.swipe_in, "swiping inwards", ("swipes the {side} arm across the body", "sweeps the {side} hand inwards", "brushes the air across the body with the {side} hand")),
@@ -81,11 +81,11 @@ EVERYDAY: dict[str, Activity] = {
         Activity(gestures.salute, "saluting", ("salutes with the {side} hand", "puts the {side} hand to the brow", "gives a salute, {side} hand to the head")),
         Activity(gestures.talk, "talking with gestures", ("talks with both hands moving", "tells a story with gestures", "gestures while speaking")),
         Activity(gestures.dance, "dancing", ("dances", "sways and steps to music", "moves to a beat with the whole body")),
-        Activity(everyday.sit_onto, "sitting down on a chair", ("sits down on a chair", "goes from standing to sitting", "takes a seat on a chair"), once=True),
-        Activity(everyday.rise, "getting up from a chair", ("gets up from a chair", "goes from sitting to standing", "stands up out of a seat"), once=True),
-        Activity(everyday.sit_and_rise, "sitting down and standing up", ("sits down and stands up again", "goes down onto a chair and up again and again", "sits and rises in turn"), once=True),
+        Activity(everyday.sit_onto, "sitting down on a chair", ("sits down on a chair", "goes from standing to sitting", "backs up to a chair and sits"), once=True),
+        Activity(everyday.rise, "standing up after sitting", ("stands up after sitting", "goes from sitting to standing", "straightens up out of a seat"), once=True),
+        Activity(everyday.sit_and_rise, "sitting down and standing up", ("sits down and stands up again", "does sit-to-stands one after another", "sits and rises in turn"), once=True),
         Activity(everyday.lie_down, "lying down", ("lies down on the floor", "goes from standing to lying", "lays the body down flat"), once=True),
-        Activity(everyday.get_up, "getting up from lying", ("gets up from lying", "rises from a bed", "comes up from the floor to standing"), once=True),
+        Activity(everyday.get_up, "rising from lying", ("rises from lying", "gets out of bed", "comes up from the floor to standing"), once=True),
     )
 }
 # fmt: on

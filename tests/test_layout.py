@@ -17,6 +17,7 @@ LAYERS = [
     "hub",
     "model_card",
     "inference",
+    "demo",
     "export",
     "train",
     "evaluation",

@@ -164,7 +164,7 @@ def _image_row(sample: Sample, video: str | None, poses: list[str]) -> Row:
                 own = sample.streams[pose]["camera"]  # the same view, perhaps at another size
                 x, y = begin + points[:, 0] / own["width"] * span, 1 - points[:, 1] / own["height"]
                 tree = skeleton(sample.streams[pose]["skeleton"])
-                _bones(axes, tree, np.stack([x, y], 1), known, frame)
+                bones(axes, tree, np.stack([x, y], 1), known, frame)
         size = f"{camera['width']} x {camera['height']}"
         names = [f"{name}\n{sample.streams[name]['rate_hz']:.4g} Hz" for name in [video, *poses] if name]
         _label(axes, "\n".join([*names, size]))
@@ -179,7 +179,7 @@ def _at(sample: Sample, name: str, time: float) -> np.ndarray | None:
     return _array(sample, name)[item] if 0 <= item < entry["length"] else None
 
 
-def _bones(axes: Axes, tree: Skeleton, points: np.ndarray, known: np.ndarray, clip: Rectangle | None = None) -> None:
+def bones(axes: Axes, tree: Skeleton, points: np.ndarray, known: np.ndarray, clip: Rectangle | None = None) -> None:
     """Bones between known points (J, 2), the body's left blue and its right red."""
     sides = [name.partition("_")[0] for name in tree.canonical]
     edges = [(a, b) for a, b in tree.edges if known[a] and known[b]]
@@ -195,10 +195,10 @@ def _bones(axes: Axes, tree: Skeleton, points: np.ndarray, known: np.ndarray, cl
 def _body_row(sample: Sample, name: str) -> Row:
     entry, joints = sample.streams[name], _array(sample, name).astype(float)
     tree = skeleton(entry["skeleton"])
-    across = _across(joints[len(joints) // 2], tree)
+    right = across(joints[len(joints) // 2], tree)
     low, high = joints[..., 2].min(), joints[..., 2].max()
     tall = max(high - low, 0.1) * 1.06
-    flat = joints[..., :2] @ across
+    flat = joints[..., :2] @ right
     flat -= (flat.max(1, keepdims=True) + flat.min(1, keepdims=True)) / 2
     inches = np.ptp(flat, axis=1).max() / tall * BODIES  # of the widest pose, to the scale of the height
     chosen = _moments(entry, sample, max(inches, 0.3) * 1.05)
@@ -208,14 +208,14 @@ def _body_row(sample: Sample, name: str) -> Row:
         axes.set_ylim(middle - tall / 2, middle + tall / 2)
         for item in chosen:
             x = entry["start_s"] + item / entry["rate_hz"] + flat[item] / tall * BODIES * second
-            _bones(axes, tree, np.stack([x, joints[item, :, 2]], 1), np.ones(len(x), bool))
+            bones(axes, tree, np.stack([x, joints[item, :, 2]], 1), np.ones(len(x), bool))
         _label(axes, f"{name}\n{tree.name}\n{entry['rate_hz']:.4g} Hz\nz, m")
         axes.yaxis.set_label_coords(-0.037, 0.5)
 
     return Row(BODIES, draw)
 
 
-def _across(pose: np.ndarray, tree: Skeleton) -> np.ndarray:
+def across(pose: np.ndarray, tree: Skeleton) -> np.ndarray:
     """The horizontal direction (2,) that is drawn to the right: about the body's left, as one who faces it sees it."""
     names = tree.canonical
     for part in ("hip", "shoulder"):

@@ -41,6 +41,7 @@ def load_hf(model: str | dict[str, Any], pretrained: bool, revision: str | None 
                 setattr(config, name, 0.0)
         if isinstance(model, dict) or not pretrained:
             return transformers.AutoModel.from_config(config, attn_implementation="sdpa")
+        transformers.utils.logging.disable_progress_bar()  # of a second's work
         return transformers.AutoModel.from_pretrained(resolve(model), config=config, attn_implementation="sdpa", **at)
     except KeyError as error:
         raise ValueError(f"towers: a configuration of transformers in place needs `model_type`: {model}") from error

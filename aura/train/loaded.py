@@ -12,7 +12,7 @@ from aura.inference.model import Aura
 from aura.model import AuraModel
 from aura.tasks.zeroshot import Prompts
 from aura.towers.stored import Tokenize, stored_towers
-from aura.train.loop import build
+from aura.train.build import build
 from aura.train.recipe import Recipe, load_recipe, make_recipe
 from aura.train.rundir import read_environment
 from aura.weights import RunError, find_checkpoint, read_state

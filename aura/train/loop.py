@@ -19,32 +19,25 @@ from tqdm import tqdm
 
 from aura.data.augment import augment
 from aura.data.batch import Batch
-from aura.data.describe import FILE as FACTS
-from aura.data.describe import describe
-from aura.data.files import write_json
-from aura.data.index import Split
 from aura.data.order import check_ranks
 from aura.data.reader import EvalReader, ReadError, TrainReader, merge_positions, plan, too_many
-from aura.model import AuraModel, Embeddings
+from aura.model import Embeddings
 from aura.objectives.config import Objective
 from aura.tasks.evaluate import evaluate
-from aura.tasks.leaks import record
-from aura.tasks.zeroshot import Prompts, load_prompts
-from aura.towers import make_tokenizer
-from aura.towers.stored import Tokenize, stored_towers
 from aura.train import checkpoint
+from aura.train.build import build, keep_facts
 from aura.train.checks import check_data
+from aura.train.health import EVERY, Watch, gradient_norms, health
 from aura.train.launch import make_accelerator
 from aura.train.loss import compute_loss
-from aura.train.optim import make_optimizer
+from aura.train.optim import make_optimizer, set_lr
 from aura.train.push import Pusher
-from aura.train.recipe import Recipe, RecipeError
+from aura.train.recipe import Recipe
 from aura.train.report import Trackers, plot_run, results_table
 from aura.train.rundir import RunDir, RunError, environment
 from aura.train.schedule import lr_factor
 from aura.train.signals import PREEMPTED, Signals
 from aura.train.step import forward_backward
-from aura.weights import load_weights
 
 T = TypeVar("T")
 REMEDY = (
@@ -139,7 +132,7 @@ def _pretrain(
 
     batches = together(reader, accelerator)
     bar = tqdm(total=recipe.train.steps, initial=state.step, desc=recipe.name, disable=not main, mininterval=1.0)
-    unsaved, stop = False, ""
+    unsaved, stop, watch = False, "", Watch(recipe.objective)
     while True:
         # What is due after a step comes first: a run that was stopped before its evaluation makes up for it.
         done = state.step == recipe.train.steps
@@ -174,8 +167,7 @@ def _pretrain(
 
         started = time.perf_counter()
         factor = lr_factor(state.step, recipe.train)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.train.optimizer.lr * factor
+        set_lr(optimizer, recipe.train.optimizer, factor)
         model.train()
         waited, stats, rows, position, bad = 0.0, {}, [], state.position, 0
         for i in range(recipe.train.accumulate):
@@ -195,6 +187,8 @@ def _pretrain(
             for key, value in found_stats.items():
                 stats[key] = stats.get(key, 0.0) + value / recipe.train.accumulate
             rows += gather_rows(batch.row.tolist(), batch.ids, accelerator)
+        if state.step % EVERY == 0 and accelerator.deepspeed_plugin is None:
+            stats |= gradient_norms(checkpoint.unwrapped(model))
         grad_norm = update(accelerator, model, optimizer, recipe.train.clip, state.step + 1)
         state, unsaved = checkpoint.State(state.step + 1, position, {}), True
 
@@ -213,6 +207,9 @@ def _pretrain(
             }
             run_dir.log(values | ({"row_ids": rows} if recipe.log.row_ids else {}))
             trackers.log(values)
+            for warning in watch(values):
+                run_dir.log({"kind": "warning", "step": state.step, "message": warning})
+                tqdm.write(f"warning {warning}", file=sys.stderr)
             bar.update()
             bar.set_postfix(loss=f"{stats['loss']:.3f}", data=f"{waited / taken:.0%}", refresh=False)
 
@@ -232,38 +229,6 @@ def _pretrain(
     if main:  # last of all: who reads this may start the next run at once
         run_dir.status("preempted" if stop else "finished", state.step, stop)
     return PREEMPTED if stop else 0
-
-
-def keep_facts(run_dir: RunDir, recipe: Recipe, sources: list[Split], prompts: Prompts | None) -> None:
-    """Writes down what the run learns from: to find it again in an evaluation, and to say it of the model."""
-    anew = not run_dir.begun()
-    record(run_dir.path, sources, recipe.init, anew=anew)
-    if anew or not (run_dir.path / FACTS).exists():
-        facts = describe(sources, recipe.inputs) | {"prompts": prompts.model_dump() if prompts else None}
-        write_json(run_dir.path / FACTS, facts)
-
-
-def build(
-    recipe: Recipe, precision: str, found: Path | None
-) -> tuple[AuraModel, Tokenize | None, dict[str, str], Prompts | None]:
-    """The model, with the weights of the checkpoint `found`; the tokenizer; hashes of the towers whose embeddings are
-    stored; the classes in words. Raises RecipeError for what the recipe asks of them and cannot have."""
-    torch.manual_seed(recipe.seed)
-    try:
-        model = AuraModel(
-            recipe.inputs, recipe.towers, recipe.objective, recipe.embedding, recipe.data.window.seconds, precision
-        )
-        if found is not None:
-            load_weights(found, model)
-        elif recipe.init:
-            checkpoint.load_towers(Path(recipe.init), model)
-        tokenize = make_tokenizer(recipe.towers)
-        precomputed = stored_towers(recipe.inputs, model.towers, recipe.data.window, tokenize)
-        return model, tokenize, precomputed, load_prompts(recipe.eval.prompts) if recipe.eval.prompts else None
-    except RunError:  # of the checkpoint
-        raise
-    except (ValueError, RuntimeError) as error:
-        raise RecipeError(f"recipe {recipe.name}: {error}") from error
 
 
 def together(reader: TrainReader | EvalReader, accelerator: Any) -> Iterator[tuple[Any, int]]:
@@ -298,6 +263,8 @@ def guarded_loss(
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The loss; RunError on all ranks, before any gradient is used, where that of the whole batch is not finite."""
     loss, stats = compute_loss(output, batch, objective)
+    if step % EVERY == 1:
+        stats |= health(output, objective)
     losses = {key: value for key, value in stats.items() if key.startswith("loss")}
     if not all(map(math.isfinite, losses.values())):
         raise RunError(f"the loss is not finite at step {step}: {losses}. {REMEDY}")

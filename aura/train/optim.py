@@ -2,29 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from aura.model import AuraModel
+from aura.towers.tower import Tower
 from aura.train.recipe import Optimizer
+from aura.weights import stream_modules
 
 
-def make_optimizer(model: nn.Module, config: Optimizer) -> torch.optim.Optimizer:
-    """Adam or AdamW over the trained parameters; only matrices decay, never biases, norms or temperatures."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
-    ]
+def make_optimizer(model: AuraModel, config: Optimizer) -> torch.optim.Optimizer:
+    """Adam or AdamW over the trained parameters; only matrices decay, never biases, norms or temperatures. Parameters that share
+    learning rate and decay are a group, whose `share` is its rate's part of the recipe's: see `set_lr`."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    shares = rates(model, config)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            share, decay = shares.get(name, (1.0, config.weight_decay))
+            groups.setdefault((share, decay if parameter.dim() >= 2 else 0.0), []).append(parameter)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(
-        [group for group in groups if group["params"]],
+        [
+            {"params": parameters, "lr": config.lr * share, "weight_decay": decay, "share": share}
+            for (share, decay), parameters in sorted(groups.items(), key=lambda item: item[0], reverse=True)
+        ],
         lr=config.lr,
         betas=config.betas,
         eps=config.eps,
         amsgrad=config.amsgrad,
     )
+
+
+def rates(model: AuraModel, config: Optimizer) -> dict[str, tuple[float, float]]:
+    """Name of a parameter -> share of the learning rate, and weight decay, of the towers that the recipe names.
+
+    The layers of a tower are `Tower.blocks`, from input to output; what is before them is one layer more, what is after them, the
+    projection and the heads learn at the tower's own rate (layer-wise decay: Clark et al., ELECTRA, ICLR 2020).
+    """
+    found: dict[int, tuple[float, float]] = {}
+    for stream, own in config.towers.items():
+        share = 1.0 if own.lr is None else own.lr / config.lr
+        decay = config.weight_decay if own.weight_decay is None else own.weight_decay
+        tower = cast(Tower, model.towers[stream])
+        depth = {id(p): i for i, block in enumerate(tower.blocks()) for p in block.parameters()}
+        last = {
+            id(p) for part in tower.head() for p in ([part] if isinstance(part, nn.Parameter) else part.parameters())
+        }
+        layers = len(tower.blocks())
+        for part in stream_modules(model, stream).values():
+            for parameter in part.parameters():
+                below = 0 if part is not tower or id(parameter) in last else layers - depth.get(id(parameter), -1)
+                found[id(parameter)] = share * own.layer_decay**below, decay
+    return {name: found[id(p)] for name, p in model.named_parameters() if id(p) in found}
+
+
+def set_lr(optimizer: Any, config: Optimizer, factor: float) -> None:
+    """Sets the learning rates of all groups to `factor` of the recipe's."""
+    for group in optimizer.param_groups:
+        group["lr"] = config.lr * group["share"] * factor
 
 
 def zero_optimizer(optimizer: Any) -> Any | None:

@@ -18,6 +18,20 @@ class RecipeError(ValueError):
     """A recipe or an override that cannot be used; the message names the key and the remedy."""
 
 
+class TowerOptimizer(Config):
+    """How one stream's tower, projection and head of fine pairs are trained otherwise than the rest."""
+
+    lr: float | None = Field(default=None, gt=0, description="learning rate; null: the recipe's")
+    weight_decay: float | None = Field(default=None, ge=0, description="null: the recipe's")
+    layer_decay: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="each layer of the tower learns at this share of the rate of the one above it: pretrained weights near the"
+        " input change less",
+    )
+
+
 class Optimizer(Config):
     name: Literal["adamw", "adam"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
@@ -27,6 +41,7 @@ class Optimizer(Config):
         default=0.05, ge=0, description="on matrices only; never on temperatures, biases and norms"
     )
     amsgrad: bool = False
+    towers: dict[str, TowerOptimizer] = Field(default_factory=dict, description="by stream")
 
 
 class Train(Config):
@@ -129,6 +144,11 @@ class Recipe(Config):
             for stream in keys:
                 if stream not in needed:
                     raise ValueError(f"{section}.{stream}: nothing in objective uses this stream")
+        for stream in self.train.optimizer.towers:
+            if stream not in self.towers:
+                raise ValueError(
+                    f"train.optimizer.towers.{stream}: there is no such tower; there are {sorted(self.towers)}"
+                )
         window = self.data.window
         for stream in {stream for name in self.objective.fine for stream in name.split(":")} if window.shift_s else ():
             token_s = getattr(self.towers[stream], "token_s", window.shift_step_s)

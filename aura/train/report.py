@@ -80,9 +80,33 @@ def plot_run(metrics: list[dict[str, Any]], folder: Path) -> list[Path]:
         waiting.plot(steps, [m["data_wait"] for m in train], lw=1, color="tab:red")
         waiting.set_ylim(0, 1)
         out.append(_save(figure, folder / "training.png"))
+        if any("norm/" in key for m in train for key in m):
+            out.append(_plot_health(train, folder / "health.png"))
     if evals and retrieval_pairs(evals[-1]):
         out.append(_plot_retrieval(evals, folder / "retrieval.png"))
     return out
+
+
+def _plot_health(train: list[dict[str, Any]], path: Path) -> Path:
+    """What `aura.train.health` measures, over the steps."""
+    figure, axes = plt.subplots(2, 3, figsize=(16, 7.5), constrained_layout=True)
+    shown = {
+        "norm/": "norm before it is normalised",
+        "rank/": "effective rank",
+        "uniformity/": "uniformity (lower: spread out more)",
+        "alignment/": "alignment: mean squared distance of a pair's sides",
+        "gap/": "gap between the means of a pair's sides",
+        "grad_norm/": "norm of the gradient of each tower",
+    }
+    for ax, (prefix, title) in zip(axes.flat, shown.items()):
+        for key in sorted({key for m in train for key in m if key.startswith(prefix)}):
+            known = [(m["step"], m[key]) for m in train if key in m]
+            ax.plot(*zip(*known), label=key.partition("/")[2], lw=1)
+        ax.set(title=title, xlabel="step")
+        if ax.lines:
+            ax.legend(fontsize=8)
+    axes[1, 2].set_yscale("log")
+    return _save(figure, path)
 
 
 def _plot_retrieval(evals: list[dict[str, Any]], path: Path) -> Path:

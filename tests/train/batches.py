@@ -18,7 +18,7 @@ CLASSES = [f"word {i}" for i in range(5)]
 OTHER = {"twins": "positive", "fine": {"token_negatives": "batch", "local_negatives": "part"}}
 
 
-def tiny_recipe(fine: Mapping = {}, **objective) -> Recipe:
+def tiny_recipe(fine: Mapping = {}, optimizer: Mapping = {}, **objective) -> Recipe:
     return make_recipe(
         {
             "name": "tiny",
@@ -74,7 +74,7 @@ def tiny_recipe(fine: Mapping = {}, **objective) -> Recipe:
                 "classify": {"classes": CLASSES, "streams": ["imu", "pose2d", "mocap+video"], "label_smoothing": 0.1},
                 **objective,
             },
-            "train": {"steps": 10, "batch": 16},
+            "train": {"steps": 10, "batch": 16, "optimizer": optimizer},
         }
     )
 

@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState, GradientState
 
 from aura.train import checkpoint
 from aura.train.loss import compute_loss
-from aura.train.optim import make_optimizer
+from aura.train.optim import make_optimizer, set_lr
 from aura.train.step import forward_backward
 from aura.weights import load_weights
 from tests.train.batches import random_batch, tiny_model, tiny_recipe
@@ -30,7 +30,7 @@ def make(case: str) -> Accelerator:
 
 
 def train(start: Path | None, out: Path, case: str, steps: int) -> list[float]:
-    recipe = tiny_recipe()
+    recipe = tiny_recipe(optimizer={"towers": {"imu": {"lr": 3e-4, "layer_decay": 0.5}, "text": {"weight_decay": 0.0}}})
     accelerator = make(case)
     model = tiny_model(recipe, seed=0)
     path = None if start is None else checkpoint.latest_checkpoint(start)
@@ -42,6 +42,7 @@ def train(start: Path | None, out: Path, case: str, steps: int) -> list[float]:
         state = checkpoint.load_training(path, accelerator, model, optimizer)
     losses = []
     for _ in range(steps):
+        set_lr(optimizer, recipe.train.optimizer, 1.0)
         batch = random_batch(seed=state.step)
         batch = batch.rows(range(accelerator.process_index, len(batch), accelerator.num_processes))
         stats = forward_backward(

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from aura.data.config import Source
+from aura.train.build import build
 from aura.train.checkpoint import latest_checkpoint
 from aura.train.finetune import finetune_recipe
 from aura.train.loaded import load_run
-from aura.train.loop import build
 from aura.train.recipe import RecipeError
 from aura.train.rundir import RunError
 from tests.train.runs import ROOT, metrics, status

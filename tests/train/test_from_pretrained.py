@@ -180,6 +180,10 @@ def test_what_is_no_model_is_refused(released, tmp_path):
     refused(changed, "format aura-model/9, written by aura 7.1; this is aura .*pip install 'aura==7.1'")
     (changed / "config.json").write_text(json.dumps(config | {"colour": "red"}))
     refused(changed, "colour: unknown key")
+    (tmp_path / "weights.pt").write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
+    named = config["towers"] | {"text": config["towers"]["text"] | {"pretrained": str(tmp_path / "weights.pt")}}
+    (changed / "config.json").write_text(json.dumps(config | {"towers": named}))
+    refused(changed, r"towers.text.pretrained names the file .*weights.pt' of this machine")
     (changed / "config.json").write_text(json.dumps(config | {"embedding": 17}))
     refused(changed, r"head.bias has shape \(16,\), the recipe needs \(17,\)|has shape")
 
