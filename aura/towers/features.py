@@ -49,8 +49,10 @@ def imu_features(stream: Stream, rate_hz: float, world: World, norms: bool, grav
 
 def steps(stream: Stream, rate_hz: float) -> Tensor:
     """Seconds (B, T) from the item before to each item, in the recording."""
-    if stream.step_s is None:
-        return stream.valid.new_full((len(stream.present), stream.valid.shape[-1]), 1 / rate_hz, dtype=torch.float32)
+    if stream.step_s is None:  # `shape[0]`, not `len`, which would fix the number of rows of an exported graph
+        return stream.valid.new_full(
+            (stream.present.shape[0], stream.valid.shape[-1]), 1 / rate_hz, dtype=torch.float32
+        )
     return stream.step_s.clamp(min=1e-4)  # never to be divided by zero, in rows that hold nothing
 
 
@@ -83,7 +85,8 @@ def gravity_motion(acc: Tensor, gyro: Tensor, valid: Tensor, rate_hz: float) -> 
     index = torch.arange(valid.shape[-1], device=valid.device)
     begin = torch.where(valid, index, len(index)).amin(-1).clamp(max=len(index) - 1)
     end = torch.where(valid, index, -1).amax(-1).clamp(min=0)
-    first, last = (tilt.take_along_dim(i[..., None, None], -2) for i in (begin, end))
+    # Not `take_along_dim`: an exported graph would keep the example's number of rows.
+    first, last = (tilt.gather(-2, i[..., None, None].expand(*i.shape, 1, 3)) for i in (begin, end))
     parts = []
     for vector, axis in ((acc, up), (acc, tilt)):
         along, across = along_across(vector, axis)

@@ -106,7 +106,7 @@ class Senvt(Tower):
         """Channels (B, C, T) to tokens (B, 1 + T / patch, width), the class token first, before the last norm."""
         check_length(self.config.kind, x.shape[-1], self.items)
         x = self.norm_patch(self.patch(x).transpose(1, 2))
-        x = torch.cat([self.cls.expand(len(x), -1, -1).to(x.dtype), x], dim=1) + self.position
+        x = torch.cat([self.cls.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1) + self.position
         for layer in self.layers:
             if self.checkpointing and torch.is_grad_enabled():
                 x = checkpoint(layer, x, use_reentrant=False)

@@ -1,0 +1,360 @@
+"""A model's IMU tower for devices: ONNX, torch.export, int8, and the folder that `aura.streaming` reads.
+
+The graph ends at the embedding of a window. The classes' embeddings lie beside it, in `classes.npz`: comparing a window with
+them is one small product, which numpy does; so classes change without another export, and the embedding serves for search, for
+classes that are means of windows, and for other languages, too.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import aura
+from aura.body.placements import PLACEMENTS
+from aura.data.batch import Stream
+from aura.data.config import ImuInput
+from aura.data.cut import items
+from aura.data.files import sha256_of, write_json
+from aura.inference.model import Aura
+from aura.model import AuraModel, run_tower
+from aura.streaming import FORMAT, Edge, EdgeError, checked_classes, write_classes
+from aura.tasks.zeroshot import Prompts, class_embeddings
+from aura.towers.tower import Tower
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+EXAMPLE = (2, 3)  # windows and sensors that a graph is traced with; it is then checked with others
+CHECKED = ((1, 1), (3, 2), (5, 4))
+DEFAULT_SCALE = 1 / 0.07  # of cosines that were never compared with words: where training starts
+RUNS, WARM = 200, 20  # of a latency
+DTYPES = {torch.float32: "float32", torch.bool: "bool", torch.int64: "int64"}
+Arrays = dict[str, np.ndarray]
+
+
+class ExportError(ValueError):
+    """What cannot be exported, and what to do."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """names (C,), embeddings (C, D) of unit norm, the factor of their cosines, and the sentences that they are of."""
+
+    names: list[str]
+    embeddings: np.ndarray
+    scale: float
+    sentences: dict[str, list[str]] | None = None
+
+
+class ImuExport(nn.Module):
+    """Windows of an IMU stream to unit embeddings (B, D), as `AuraModel.embed_stream` gives of rows that are present.
+
+    values (B, S, T, 6) float32 in m/s^2 and rad/s, T items at the tower's rate; valid (B, S, T) bool, False throughout for a
+    sensor that a row lacks; placement (B, S) int64; channel_mask (B, S, 6) bool; for a model of whole clips step_s (B, T)
+    float32, seconds in the recording from the item before.
+    """
+
+    def __init__(self, model: AuraModel, stream: str) -> None:
+        super().__init__()
+        self.tower, self.head = model.towers[stream], model.heads[stream]
+
+    def forward(
+        self, values: Tensor, valid: Tensor, placement: Tensor, channel_mask: Tensor, step_s: Tensor | None = None
+    ) -> Tensor:
+        present = valid.new_ones(valid.shape[0])
+        stream = Stream(values, present, valid, None, channel_mask, placement, step_s=step_s)
+        return F.normalize(self.head(self.tower(stream.cleaned()).pooled), dim=-1)
+
+
+def exportable(aura_model: Aura, stream: str | None = None) -> str:
+    """The IMU stream that is exported: `stream`, or the model's only one. ExportError."""
+    config, model = aura_model.config, aura_model.module
+    there = [name for name in model.towers if isinstance(config.inputs[name], ImuInput)]
+    if not there:
+        raise ExportError(f"{config.name} has no IMU tower, it has {', '.join(model.towers)}: export another model")
+    if stream is None and len(there) > 1:
+        raise ExportError(f"{config.name} has the IMU streams {', '.join(there)}: name one (--stream)")
+    name = there[0] if stream is None else stream
+    if name not in there:
+        raise ExportError(f"stream {name}: the IMU streams of {config.name} are {', '.join(there)}")
+    if name not in model.compared:
+        raise ExportError(
+            f"{name} has no embedding of its own in {config.name}: it was aligned by moments, or classified"
+        )
+    if cast(ImuInput, config.inputs[name]).orientation:
+        raise ExportError(
+            f"inputs.{name}.orientation: the tower reads orientations, which the exported graph does not take"
+        )
+    return name
+
+
+def classes_in_words(aura_model: Aura, stream: str, prompts: Prompts) -> Classes:
+    """Embeddings of the classes' sentences. ExportError for a model that knows no words."""
+    try:
+        scale = aura_model.scale(stream)
+        vectors = class_embeddings(prompts, aura_model.embed_text)
+    except ValueError as error:
+        raise ExportError(
+            f"{error}. Or give the classes as embeddings (--classes FILE.npz, names (C,) and embeddings (C, D)), such as the"
+            " means of each class's windows"
+        ) from error
+    sentences = {name: prompts.sentences(name) for name in prompts.classes}
+    return Classes(list(prompts.classes), vectors.cpu().numpy(), scale, sentences)
+
+
+def classes_of_file(path: Path, aura_model: Aura, stream: str) -> Classes:
+    """Classes of a npz with names (C,), embeddings (C, D) and, where it has one, a scale; else the model's own. EdgeError."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names, embeddings = file["names"].tolist(), file["embeddings"]
+            scale = float(file["scale"]) if "scale" in file else None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise EdgeError(f"{path}: needs the arrays names (C,) and embeddings (C, D): {error}") from error
+    if scale is None:
+        try:
+            scale = aura_model.scale(stream)
+        except ValueError:
+            scale = DEFAULT_SCALE
+    return Classes(*checked_classes(names, embeddings, scale, aura_model.config.embedding, str(path)))
+
+
+def check_packages() -> None:
+    """ExportError naming what is not installed."""
+    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
+        raise ExportError(f"{', '.join(missing)} missing: pip install 'aura[edge]'")
+
+
+def random_windows(batch: int, sensors: int, count: int, *, whole: bool, seed: int = 0) -> dict[str, Tensor]:
+    """Inputs of `ImuExport`: noise about gravity, with gaps, sensors that are missing and sensors without a gyroscope."""
+    draw = torch.Generator().manual_seed(seed)
+    values = torch.randn(batch, sensors, count, 6, generator=draw) * 3
+    values[..., 2] += 9.81
+    valid = torch.rand(batch, sensors, count, generator=draw) > 0.05
+    valid[:, 1:] &= torch.rand(batch, sensors - 1, 1, generator=draw) > 0.3
+    channels = torch.ones(batch, sensors, 6, dtype=torch.bool)
+    channels[..., 3:] = torch.rand(batch, sensors, 1, generator=draw) > 0.3
+    placement = torch.randint(0, len(PLACEMENTS), (batch, sensors), generator=draw)
+    windows = {"values": values, "valid": valid, "placement": placement, "channel_mask": channels}
+    return windows | ({"step_s": torch.full((batch, count), 0.03)} if whole else {})
+
+
+def export_program(module: ImuExport, example: dict[str, Tensor], *, any_sensors: bool) -> torch.export.ExportedProgram:
+    """The graph for any number of windows, and of sensors where the tower reads any; the items of a window are fixed.
+
+    Fixed, because the orientation is a prefix product in log2(T) steps, which are laid out in the graph. ExportError.
+    """
+    batch, sensors = torch.export.Dim("batch", min=1), torch.export.Dim("sensors", min=1)
+    by_sensor: dict[int, Any] = {0: batch, 1: sensors} if any_sensors else {0: batch}
+    shapes = {name: {0: batch} if name == "step_s" else by_sensor for name in example}
+    try:
+        with torch.no_grad():
+            program = torch.export.export(module, (), kwargs=example, dynamic_shapes=shapes)
+    except RuntimeError as error:  # of torch's exporter, long
+        kind, said = type(module.tower).__name__, str(error).strip().partition("\n")[0]
+        raise ExportError(f"the tower {kind} cannot be written as a graph: torch.export says: {said}") from error
+    for graph in (part.graph for part in program.graph_module.modules() if isinstance(part, torch.fx.GraphModule)):
+        for node in graph.nodes:
+            node.meta.pop("stack_trace", None)  # names the folders of this machine
+    return program
+
+
+def export_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
+    """Writes the graph as one ONNX file without traces of the exporting code, whose output is `embeddings` (`embedding` is taken, by the lookup of placements)."""
+    onnx = torch.onnx.export(program, dynamo=True, verbose=False, output_names=["embeddings"])
+    assert onnx is not None
+    for node in onnx.model.graph.all_nodes():
+        node.metadata_props.clear()
+    onnx.save(path, external_data=False)
+
+
+def quantise(path: Path, out: Path) -> None:
+    """Writes the graph with 8-bit weights of its matrix products, whose other side is quantised as it runs."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(path, out, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8)
+
+
+def export(
+    out: Path, aura_model: Aura, classes: Classes, stream: str | None = None, *, int8: bool = False
+) -> dict[str, Any]:
+    """Writes the folder (which must be empty or new), checks it, and gives what report.json holds.
+
+    stream    the IMU stream, where the model has several; int8: also a graph with 8-bit weights
+    ExportError for what cannot be exported.
+    """
+    check_packages()
+    if out.exists() and any(out.iterdir()):
+        raise ExportError(f"{out} is not empty: name another folder, or delete it")
+    config, model = aura_model.config, aura_model.module
+    stream, window = exportable(aura_model, stream), config.window
+    input = cast(ImuInput, config.inputs[stream])
+    tower = cast(Tower, model.towers[stream])
+    count, whole = items(window.seconds, input.rate_hz), window.whole
+    module = ImuExport(model, stream).eval().requires_grad_(False)
+    sensors = EXAMPLE[1] if tower.any_sensors else input.sensors
+    example = random_windows(EXAMPLE[0], sensors, count, whole=whole)
+    program = export_program(module, example, any_sensors=tower.any_sensors)
+    out.mkdir(parents=True, exist_ok=True)
+    torch.export.save(program, out / "imu.pt2")
+    export_onnx(program, out / "imu.onnx")
+    if int8:
+        quantise(out / "imu.onnx", out / "imu.int8.onnx")
+    write_classes(out / "classes.npz", classes.names, classes.embeddings, classes.scale)
+    files = [name for name in ("imu.onnx", "imu.int8.onnx", "imu.pt2") if (out / name).exists()]
+    dims = ["batch", "sensors" if tower.any_sensors else input.sensors]
+    write_json(
+        out / "edge.json",
+        {
+            "format": FORMAT,
+            "aura": aura.__version__,
+            "model": {"name": config.name, "step": config.step, "stream": stream},
+            "rate_hz": input.rate_hz,
+            "seconds": window.seconds,
+            "items": count,
+            "stride_s": window.stride_s or window.seconds,
+            "min_cover": window.min_cover,
+            "whole": whole,
+            "units": {"acceleration": "m/s^2", "angular velocity": "rad/s"},
+            "sensors": input.sensors,
+            "any_sensors": tower.any_sensors,
+            "placements": list(input.placements),
+            "placement_ids": {name: i for i, name in enumerate(PLACEMENTS)},
+            "embedding": int(classes.embeddings.shape[1]),
+            "inputs": [
+                {
+                    "name": name,
+                    "dtype": DTYPES[x.dtype],
+                    "shape": [dims[0], count] if name == "step_s" else [*dims, *x.shape[2:]],
+                }
+                for name, x in example.items()
+            ],
+            "files": {name: {"sha256": sha256_of(out / name), "bytes": (out / name).stat().st_size} for name in files},
+        },
+    )
+    return report(out, model, stream, input, tower.any_sensors) | {"words": classes.sentences}
+
+
+def report(out: Path, model: AuraModel, stream: str, input: ImuInput, any_sensors: bool) -> dict[str, Any]:
+    """Of each file: bytes, largest difference from the model's embeddings at other numbers of windows and sensors than it was
+    traced with, time of one window on one thread."""
+    programs = programs_of(out)
+    spec = next(iter(programs.values()))[0].spec
+    shapes = CHECKED if any_sensors else [(batch, input.sensors) for batch, _ in CHECKED]
+    windows = [random_windows(*shape, spec["items"], whole=spec["whole"], seed=1 + i) for i, shape in enumerate(shapes)]
+    one = random_windows(1, input.sensors, spec["items"], whole=spec["whole"])
+    one["valid"][:] = True
+    found: dict[str, Any] = {
+        "machine": {"cpu": cpu_name(), "threads": 1, "runs": RUNS, "torch": torch.__version__},
+        "window": {
+            "sensors": input.sensors,
+            "items": spec["items"],
+            "classes": len(next(iter(programs.values()))[0].names),
+        },
+        "torch": {"parameters": sum(p.numel() for p in ImuExport(model, stream).parameters())},
+    }
+    found["torch"]["latency_ms"] = latency(lambda: embed(model, stream, one))
+    for name, (edge, run) in programs.items():
+        gaps = [float(np.abs(run(arrays(w)) - embed(model, stream, w).numpy()).max()) for w in windows]
+        found[name] = {
+            "bytes": spec["files"][name]["bytes"],
+            "max_abs_error": max(gaps),
+            "latency_ms": latency(partial(classify, edge, run, arrays(one))),
+        }
+    return found
+
+
+def programs_of(out: Path) -> dict[str, tuple[Edge, Callable[[Arrays], np.ndarray]]]:
+    """Each exported file as what reads it, and from arrays to embeddings."""
+    edge = Edge(out)
+    found: dict[str, tuple[Edge, Callable[[Arrays], np.ndarray]]] = {"imu.onnx": (edge, edge.embed)}
+    if "imu.int8.onnx" in edge.spec["files"]:
+        int8 = Edge(out, "imu.int8.onnx")
+        found["imu.int8.onnx"] = int8, int8.embed
+    program = torch.export.load(out / "imu.pt2").module()
+
+    def run(windows: Arrays) -> np.ndarray:
+        with torch.no_grad():
+            return program(**{name: torch.from_numpy(windows[name]) for name in names}).numpy()
+
+    names = [x["name"] for x in edge.spec["inputs"]]
+    found["imu.pt2"] = edge, run
+    return found
+
+
+def embed(model: AuraModel, stream: str, windows: dict[str, Tensor]) -> Tensor:
+    """The model's own embeddings (B, D), in float32: what exported files are compared with."""
+    given: dict[str, Any] = {"present": torch.ones(len(windows["values"]), dtype=torch.bool), **windows}
+    with torch.no_grad():
+        output, _ = run_tower(model.towers[stream], Stream(**given), "no")
+        return model.project(stream, output.pooled)
+
+
+def classify(edge: Edge, run: Callable[[Arrays], np.ndarray], windows: Arrays) -> np.ndarray:
+    return edge.probabilities(run(windows))
+
+
+def arrays(windows: dict[str, Tensor]) -> Arrays:
+    return {name: tensor.numpy() for name, tensor in windows.items()}
+
+
+def latency(run: Callable[[], object]) -> dict[str, float]:
+    """Median and 95th percentile of the milliseconds of a call, on one thread of torch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        times = []
+        for i in range(WARM + RUNS):
+            start = time.perf_counter()
+            run()
+            if i >= WARM:
+                times.append(1e3 * (time.perf_counter() - start))
+    finally:
+        torch.set_num_threads(before)
+    return {"median": round(median(times), 3), "p95": round(float(np.percentile(times, 95)), 3)}
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def table(found: dict[str, Any]) -> str:
+    """A report as a table of the files, in Markdown; with their `accuracy` where it was measured."""
+    accuracy: dict[str, Any] = found.get("accuracy", {})
+    names = ["torch", *(name for name in found if name.startswith("imu."))]
+    head = ["", "size, kB", "largest error of an embedding", "one window, ms: median", "p95"]
+    rows: list[Sequence[str]] = [head + ([f"accuracy, n = {accuracy['n']}"] if accuracy else [])]
+    for name in names:
+        about = found[name]
+        size, error = ("", "")
+        if "bytes" in about:
+            size, error = f"{about['bytes'] / 1000:.0f}", f"{about['max_abs_error']:.1e}"
+        took = about["latency_ms"]
+        row = [name, size, error, f"{took['median']:.2f}", f"{took['p95']:.2f}"]
+        rows.append(row + ([f"{accuracy[name]:.4f}"] if accuracy else []))
+    rows.insert(1, ["---"] * len(rows[0]))
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    machine, window = found["machine"], found["window"]
+    told = (
+        f"\nOne window of {window['items']} items of {window['sensors']} sensors and {window['classes']} classes, one thread of"
+        f" {machine['cpu']}, {machine['runs']} runs, torch {machine['torch']}. torch: the model itself, {found['torch']['parameters']}"
+        " parameters. The error is that of random windows with gaps, missing sensors and missing gyroscopes.\n"
+    )
+    return "\n".join([*lines, told])
