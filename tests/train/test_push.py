@@ -20,10 +20,14 @@ from tests.hub_server import Hub
 from tests.train.runs import ROOT, TINY, metrics, status
 
 REPO = "user/tiny"
-# The model of the Hub, by one tower, has the weights of the run.
+# The model of the Hub, by one tower, has the weights of the run, embeds like it, and answers by the stored words.
 LOADED = """
-import sys, torch, aura
-pushed, kept = (aura.from_pretrained(path, modalities=["imu"]).module.state_dict() for path in sys.argv[1:])
+import sys, numpy, torch, aura
+models = [aura.from_pretrained(path, modalities=["imu"]) for path in sys.argv[1:]]
+given = dict(imu=numpy.random.default_rng(0).normal(0, 9, (150, 6)), rate_hz=50, placements=["left wrist"])
+assert torch.equal(*(model.embed(**given) for model in models))
+assert models[0].classify(labels=["walk", "sit down"], **given).label in ("walk", "sit down")
+pushed, kept = (model.module.state_dict() for model in models)
 assert any(name.startswith("towers.imu.") for name in kept)
 assert not any("text" in name for name in pushed)
 assert pushed.keys() == kept.keys()
