@@ -20,9 +20,10 @@ from aura.hub import FORMAT
 from aura.objectives.config import Objective
 from aura.tasks.zeroshot import Prompts, load_prompts
 from aura.towers import TowerConfig
+from aura.towers.released import TOKENIZER, unsafe
 from aura.weights import RunError
 
-CONFIG, TOKENIZER = "config.json", "tokenizer"
+CONFIG = "config.json"
 OWN = ("inputs", "towers", "objective", "embedding", "name")  # keys of a recipe that stand in the configuration itself
 SHOWN = 3  # faults of a file
 
@@ -91,28 +92,13 @@ def read_config(folder: Path) -> ModelConfig:
     except (OSError, ValueError) as error:
         raise RunError(f"{file} is not JSON: {error}") from error
     config = check_config(values, str(file))
-    _refuse_paths(config, file)
+    for stream, tower in config.towers.items():
+        if what := unsafe(tower):
+            raise RunError(f"{file}: towers.{stream}.{what}: no model that is given away needs that, it is not loaded")
     # The tokenizer that the folder brings, by its place here.
     brought = {n: t for n, t in config.towers.items() if getattr(t, "tokenizer", None) == TOKENIZER}
     placed = {n: t.model_copy(update={"tokenizer": str(folder / TOKENIZER)}) for n, t in brought.items()}
     return config.model_copy(update={"towers": config.towers | placed}) if placed else config
-
-
-def _refuse_paths(config: ModelConfig, file: Path) -> None:
-    """A model that someone gives away names what everyone can have, and no file of the machine it is loaded on."""
-    for stream, tower in config.towers.items():
-        for key in ("model", "pretrained", "tokenizer"):
-            value = getattr(tower, key, None)
-            brought = key == "tokenizer" and value == TOKENIZER
-            if (
-                isinstance(value, str)
-                and not brought
-                and (Path(value).is_absolute() or ".." in value or Path(value).exists())
-            ):
-                raise RunError(
-                    f"{file}: towers.{stream}.{key} names the file {value!r} of this machine, which no model that is given away"
-                    " does: it is not loaded"
-                )
 
 
 def check_config(values: Any, where: str) -> ModelConfig:

@@ -25,10 +25,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from aura.data.files import sync_folder
-from aura.inference.config import CONFIG, TOKENIZER, ModelConfig, Referenced
+from aura.inference.config import CONFIG, ModelConfig, Referenced
 from aura.model import AuraModel
 from aura.tasks.leaks import LeakError, publish
 from aura.towers import TowerConfig
+from aura.towers.released import TOKENIZER
 from aura.towers.text import HfTextConfig, tokenizer
 from aura.towers.video import HfVideoConfig
 from aura.weights import RunError, fill, read_tensors, stream_modules

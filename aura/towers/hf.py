@@ -42,7 +42,10 @@ def load_hf(model: str | dict[str, Any], pretrained: bool, revision: str | None 
         if isinstance(model, dict) or not pretrained:
             return transformers.AutoModel.from_config(config, attn_implementation="sdpa")
         transformers.utils.logging.disable_progress_bar()  # of a second's work
-        return transformers.AutoModel.from_pretrained(resolve(model), config=config, attn_implementation="sdpa", **at)
+        # Weights in other files than safetensors would be unpickled.
+        return transformers.AutoModel.from_pretrained(
+            resolve(model), config=config, attn_implementation="sdpa", use_safetensors=True, **at
+        )
     except KeyError as error:
         raise ValueError(f"towers: a configuration of transformers in place needs `model_type`: {model}") from error
     except OSError as error:
