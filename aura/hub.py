@@ -39,10 +39,10 @@ from aura.data.config import kind_of
 T = TypeVar("T")
 FORMAT = "aura-model/1"
 # Files of a release, wherever it has them. `*` of fnmatch goes over slashes: what lies at the root is told by having none.
-AT_ROOT = ("config.json", "README.md", "training_data.npz", "*.safetensors")
-BELOW = ("towers/*", "tokenizer/*")
 # What can run code when it is read; it neither goes up nor comes down.
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.joblib")
+TOWERS = "towers/*.safetensors"
+TOKENIZER = ("tokenizer/*.json", "tokenizer/*.txt", "tokenizer/*.model")  # and no code
 SHARED = (
     "config.json",
     "README.md",
@@ -148,7 +148,7 @@ def download(
         folder = snapshot_download(
             repo_id,
             revision=config.parent.name,  # the commit, so that all files are of one
-            allow_patterns=[*SHARED, "tokenizer/*", *towers],
+            allow_patterns=[*SHARED, *TOKENIZER, *towers],
             ignore_patterns=list(PICKLES),
             token=token,
         )
@@ -177,9 +177,8 @@ def release_files(folder: Path) -> dict[str, Path]:
 
 
 def of_release(name: str) -> bool:
-    """Whether a file of a repository is one that a push of a release writes, and so may delete."""
-    patterns = BELOW if "/" in name else AT_ROOT
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    """Whether a file is one that a release writes, by its path in the folder."""
+    return name in SHARED or any(fnmatchcase(name, pattern) for pattern in (TOWERS, *TOKENIZER))
 
 
 def read_config(path: Path, where: str) -> dict[str, Any]:
@@ -231,6 +230,15 @@ def _head(api: HfApi, repo_id: str, revision: str | None, private: bool) -> Any:
         if revision not in (None, constants.DEFAULT_REVISION):
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         info = api.model_info(repo_id, revision=revision)
+    there = [sibling.rfilename for sibling in info.siblings or ()]
+    if "config.json" in there:
+        file = hf_hub_download(repo_id, "config.json", revision=info.sha, token=api.token)
+        try:
+            read_config(Path(file), repo_id)
+        except HubError as error:
+            raise HubError(f"{error}; it is not overwritten: name another repository") from error
+    elif others := [name for name in there if name not in ("README.md", ".gitattributes") and of_release(name)]:
+        raise HubError(f"{repo_id} holds {', '.join(others)} and no model of aura: name another repository")
     if private and not info.private:
         raise HubError(
             f"{repo_id} exists and is public: a private push would be seen by all. Make it private in its settings on the"

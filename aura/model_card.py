@@ -21,14 +21,17 @@ TAGS_OF = {
     "video": ("video",),
     "text": ("zero-shot-classification",),
 }
-# What a licence in words says, by the first that is found: data sets name their terms in sentences of their own.
-TERMS = (
-    ("unknown", r"^\W*$|unknown|not stated|not known|unclear|ask the authors"),
-    ("non-commercial", r"non-?\s?commercial|\bnc\b|\bnot?\b[^;,.]{0,12}commercial"),
-    ("open", r"and commercial use"),
-    ("research", r"research|scientific|academic"),
-    ("other", r"agreement|redistribut|request|registration|signed|\bby-(sa|nd)\b|share-?alike|\bgpl|terms"),
-    ("open", r"\bcc-?0\b|\bcc[ -]by\b|public domain|\bmit\b|apache|\bbsd\b|\bodc-by\b|\bisc\b"),
+# What a licence in words says: data sets name their terms in sentences of their own, which may forbid several things.
+TERMS = {
+    "unknown": r"^\W*$|unknown|not stated|not known|unclear|ask the authors|contact",
+    "non-commercial": r"non-?\s?commercial|\bnc\b|\bnot?\b[^;,.]{0,12}commercial|commercial use[^;,.]{0,6}(prohibited|forbidden|not )",
+    "research": r"research|scientific|academic",
+    "other": r"agreement|redistribut|request|registration|signed|\b(sa|nd)\b|share-?alike|no-?deriv|\bgpl|terms|prohibit|forbid"
+    r"|needs?\b|requires?\b|reserved",
+}
+GRANTED = r"(for )?(research and commercial|commercial and research) use"
+OPEN = (
+    r"\bcc-?0\b|\bcc[ -]by\b|public domain|\bmit licen[cs]e|^mit\b\W*$|apache|\bbsd[ -]\d|\bodc-by\b|\bisc licen[cs]e"
 )
 WARNINGS = {
     "non-commercial": "**Not for commercial use:** trained on {}.",
@@ -98,7 +101,7 @@ def metadata(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]], li
     kinds = list(dict.fromkeys(kind_of(stream) for stream in config["towers"]))
     found = [entry for result in results if _sound(result, config) for entry in _index(result)]
     licence = licence or default_licence(config)
-    sources = [value["source"] for value in config.get("referenced", {}).values()]
+    sources = list(_began_with(config).values())
     return ModelCardData(
         language="en",
         license=licence,
@@ -114,10 +117,18 @@ def metadata(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]], li
     )
 
 
+def _began_with(config: Mapping[str, Any]) -> dict[str, str]:
+    """Stream -> the pretrained weights that its tower began with, in this repository or not."""
+    referenced = {stream: value["source"] for stream, value in config.get("referenced", {}).items()}
+    return {**config.get("training", {}).get("began_with", {}), **referenced}
+
+
 def default_licence(config: Mapping[str, Any]) -> str:
-    """apache-2.0 where all licences of the training data allow it, cc-by-nc-4.0 where the rest forbid commercial use alone,
-    else `other`."""
+    """apache-2.0 where all licences of the training data allow it and no weights are from elsewhere, cc-by-nc-4.0 where the rest
+    forbid commercial use alone, else `other`."""
     terms = set(terms_of(config))
+    if _began_with(config).keys() - config.get("referenced", {}).keys():
+        return "other"
     if terms == {"open"}:
         return "apache-2.0"
     return "cc-by-nc-4.0" if terms and terms <= {"open", "non-commercial"} else "other"
@@ -129,19 +140,23 @@ def terms_of(config: Mapping[str, Any]) -> dict[str, list[str]]:
     for source in _sources(config):
         for licence in _licences(source) or [""]:
             named = f"{source['name']} ({licence or 'no licence stated'})"
-            same = found.setdefault(term(licence), [])
-            if named not in same:
-                same.append(named)
+            for name in terms_in(licence):
+                same = found.setdefault(name, [])
+                if named not in same:
+                    same.append(named)
     unknown = config.get("training", {}).get("unknown", "")
     if unknown or not found:
         found.setdefault("unknown", []).append(f"data that are not all known here ({unknown or 'none are listed'})")
     return found
 
 
-def term(licence: str) -> str:
-    """What a licence in words allows; `other` where it says nothing that is known here."""
+def terms_in(licence: str) -> list[str]:
+    """What a licence in words demands; `open`: nothing but credit, and only where it plainly says so."""
     text = licence.lower()
-    return next((name for name, pattern in TERMS if re.search(pattern, text)), "other")
+    granted = re.search(GRANTED, text) is not None
+    text = re.sub(GRANTED, "", text)
+    found = [name for name, pattern in TERMS.items() if re.search(pattern, text or "?" if granted else text)]
+    return found or (["open"] if granted or re.search(OPEN, text) else ["other"])
 
 
 def _terms(config: Mapping[str, Any], licence: str | None) -> list[str]:
@@ -162,25 +177,31 @@ def _what(config: Mapping[str, Any]) -> str:
     spans = (
         f"a whole recording, mapped onto {window['seconds']:g} s" if window.get("whole") else f"{window['seconds']:g} s"
     )
+    cut = "" if window.get("whole") else "; longer recordings are cut into windows"
     return (
         f"A model of human activity: {together} in one space of {config['embedding']} dimensions, trained by contrast with"
-        f" aura. A window is {spans}; longer recordings are cut into windows. What belongs"
+        f" aura. A window is {spans}{cut}. What belongs"
         " together lies close, by cosine: a recording finds its words, and what else was recorded at that moment."
     )
 
 
 def _use(config: Mapping[str, Any]) -> str:
     streams = [s for s in config["towers"] if kind_of(s) != "text"]
-    worded = len(streams) < len(config["towers"])
+    pairs = config.get("objective", {}).get("pairs", {})
+    paired = [s for s in streams if "text" in config["towers"] and any({s, "text"} == set(p.split(":")) for p in pairs)]
+    worded = bool(paired)
+    streams = paired or streams
     stream = next((s for s in streams if kind_of(s) == "imu"), streams[0] if streams else "text")
     about = ""
     if kind_of(stream) == "imu":
         known = config["inputs"][stream].get("placements") or config.get("statistics", {}).get(stream, {}).get(
             "placements"
         )
-        about = ', rate_hz=50, units="g"' + (f', placements=["{next(iter(known))}"]' if known else "")
+        about = ', rate_hz=50, units="g", gyro_units="deg/s"' + (
+            f', placements=["{next(iter(known))}"]' if known else ""
+        )
     elif kind_of(stream) in ("mocap", "pose2d"):
-        about = ", rate_hz=30"
+        about = ", rate_hz=30" + (", image_size=(1280, 720)" if kind_of(stream) == "pose2d" else "")
     labels = [*config["prompts"]["classes"]][:2] if config.get("prompts") else ["walking", "sitting"]
     call = (
         f"classify({stream}=values{about}, labels={labels!r})"
@@ -203,15 +224,17 @@ def _use(config: Mapping[str, Any]) -> str:
 
 def _towers(config: Mapping[str, Any]) -> str:
     referenced = config.get("referenced", {})
-    rows = [["stream", "tower", "what it reads", "frozen weights"]]
+    rows = [["stream", "tower", "what it reads", "weights from elsewhere"]]
     for stream, tower in config["towers"].items():
-        source = referenced.get(stream)
-        frozen = (
-            "none" if source is None else f"{source['source']} {source.get('revision', '')}, not in this repository"
-        )
+        source, origin = referenced.get(stream), _began_with(config).get(stream)
+        frozen = "none" if origin is None else f"{origin}, in this repository"
+        if source is not None:
+            frozen = f"{source['source']} {source.get('revision', '')}, not in this repository"
         rows.append([stream, str(tower.get("kind")), _reads(config["inputs"].get(stream, {}), stream), frozen])
     text = _table(rows)
-    return text + ("\n\nFrozen weights have terms of their own; see where they are from." if referenced else "")
+    return text + (
+        "\n\nWeights from elsewhere have terms of their own; see where they are from." if _began_with(config) else ""
+    )
 
 
 def _reads(settings: Mapping[str, Any], stream: str) -> str:
@@ -301,7 +324,10 @@ def _protocol(result: Mapping[str, Any]) -> str:
 
 def _limits(config: Mapping[str, Any]) -> str:
     sources = _sources(config)
-    people = sum(source.get("subjects") or 0 for source in sources)
+    most: dict[str, int] = {}  # of a data set the split with the most: splits may share people
+    for source in sources:
+        most[source["name"]] = max(most.get(source["name"], 0), source.get("subjects") or 0)
+    people = sum(most.values())
     unnamed = [source["name"] for source in sources if not source.get("subjects")]
     known = f"{people} people are named in its training data" if people else "Its training data name no people"
     if unnamed and people:

@@ -55,6 +55,10 @@ def find_checkpoint(path: Path) -> Path:
     """A checkpoint itself, or the latest one of a run. RunError where there is none."""
     if (path / "state.json").is_file():
         return path
+    if path.name in ("latest", "best") and path.is_file():  # which name the checkpoint beside them
+        return find_checkpoint(path.parent / path.read_text().strip())
+    if path.is_file():
+        raise RunError(f"{path} is a file: name the run directory, or one of its checkpoints (checkpoints/step_N)")
     if not path.is_dir():
         raise RunError(f"{path} does not exist: name a run directory, or one of its checkpoints")
     found = latest_checkpoint(path / "checkpoints") if (path / "checkpoints").is_dir() else None

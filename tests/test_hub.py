@@ -315,5 +315,7 @@ def test_without_a_network_the_cache_serves(hub, release, repo, tmp_path):
 
 
 def test_names_of_a_release():
-    assert all(map(functions.of_release, ("config.json", "a.safetensors", "towers/x/y.safetensors", "tokenizer/a.txt")))
+    assert all(
+        map(functions.of_release, ("config.json", "shared.safetensors", "towers/x.safetensors", "tokenizer/a.txt"))
+    )
     assert not any(map(functions.of_release, ("notes.md", "demo/a.safetensors", "sub/config.json", ".gitattributes")))

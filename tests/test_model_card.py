@@ -8,7 +8,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from aura.model_card import default_licence, model_card, term
+from aura.model_card import default_licence, model_card, terms_in
 
 CONFIG = {
     "format": "aura-model/1",
@@ -158,7 +158,24 @@ def test_its_lines_of_use_are_python():
     ],
 )
 def test_what_licences_in_words_allow(licence, expected):
-    assert term(licence) == expected
+    assert (terms_in(licence) == ["open"]) if expected == "open" else (expected in terms_in(licence))
+
+
+@pytest.mark.parametrize(
+    ("licence", "gives"),
+    [
+        ("CC BY-NC 4.0", "cc-by-nc-4.0"),
+        ("CC BY-NC-SA 4.0", "other"),
+        ("non-commercial research only, agreement to be signed, no redistribution", "other"),
+        ("CC BY 4.0, commercial use prohibited", "other"),
+        ("research and commercial use need a licence", "other"),
+        ("All rights reserved, BSD University", "other"),
+        ("MIT Motion licence: contact", "other"),
+    ],
+)
+def test_the_strictest_term_decides(licence, gives):
+    data = CONFIG["training"] | {"unknown": "", "datasets": [{"name": "a", "licences": [licence]}]}
+    assert default_licence(CONFIG | {"training": data, "referenced": {}}) == gives
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("message", FAULTS)
 def test_a_strange_folder_is_refused(edge, tmp_path, message):
-    folder = shutil.copytree(edge[1], tmp_path / "edge")
+    folder = shutil.copytree(edge[1], tmp_path / "edge" / "quickstart")
     FAULTS[message](folder)
     with pytest.raises(EdgeError, match=message):
         Edge(folder)
@@ -255,7 +255,7 @@ assert "torch" not in sys.modules
 
 def test_the_page_shows_what_runs(edge, tmp_path, monkeypatch, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)
-    shutil.copytree(edge[1], tmp_path / "edge")
+    shutil.copytree(edge[1], tmp_path / "edge" / "quickstart")
     monkeypatch.chdir(tmp_path)
     exec(code, {})
     shown = capsys.readouterr().out.splitlines()

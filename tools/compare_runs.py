@@ -61,8 +61,11 @@ def read_run(folder: Path) -> Run:
     lines = [values for _, values in read_metrics(folder / "metrics.jsonl")]
     if not lines:
         raise RunError(f"{folder} has no metrics yet")
-    status = folder / "status.json"
-    return Run(folder, flat(recipe), lines, json.loads(status.read_text()) if status.is_file() else {})
+    try:
+        status = json.loads((folder / "status.json").read_text())
+    except (OSError, ValueError):
+        status = {}
+    return Run(folder, flat(recipe), lines, status)
 
 
 def flat(value: Any, key: str = "") -> dict[str, Any]:
@@ -108,7 +111,7 @@ def draw(runs: Sequence[Run], names: Sequence[str], patterns: Sequence[str]) -> 
     rows = math.ceil(len(shown) / COLUMNS)
     figure = Figure(figsize=(5 * COLUMNS, 2.8 * rows + 0.6), layout="constrained")
     panels = figure.subplots(rows, COLUMNS, squeeze=False).flat
-    for axes, key in zip(panels, shown):
+    for key, axes in zip(shown, panels):
         for i, run in enumerate(runs):
             if curve := run.curve(key):
                 axes.plot(

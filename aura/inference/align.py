@@ -20,7 +20,7 @@ from aura.tasks.tracks import Encoder, Span, tracks
 @dataclass(frozen=True)
 class Placing:
     """body: number of the one that wears the sensors; parts: of each sensor in the order given, the best one-to-one assignment on
-    that body, of sensors that are left over (there are six parts) the best part; similarity (bodies, S, parts): cosines, -inf where a part is not seen."""
+    that body, of sensors that are left over (there are six parts) the best part, "" where no part is seen; similarity (bodies, S, parts): cosines, -inf where a part is not seen."""
 
     body: int
     parts: list[str]
@@ -53,9 +53,13 @@ def place(encoder: Encoder, sensors: Recording, bodies: Sequence[Recording], obj
 
 
 def _assigned(similarity: Tensor) -> tuple[float, list[str]]:
-    """Mean cosine and parts of the best one-to-one assignment of sensors (S, P)."""
-    cosine = similarity.double().clamp(min=-2.0).numpy()
+    """Mean cosine and parts of the best one-to-one assignment of sensors (S, P) to parts that are seen; a sensor that is left
+    over has its best part, "" where none is seen."""
+    seen = similarity.isfinite().any(0).nonzero()[:, 0].tolist()
+    if not seen:
+        return -2.0, [""] * len(similarity)
+    cosine = similarity[:, seen].double().clamp(min=-2.0).numpy()
     rows, columns = linear_sum_assignment(cosine, maximize=True)
     best = cosine.argmax(1)
     best[rows] = columns
-    return float(cosine[rows, columns].mean()), [PARTS[i] for i in best.tolist()]
+    return float(cosine[rows, columns].mean()), [PARTS[seen[i]] for i in best.tolist()]

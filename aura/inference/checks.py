@@ -58,6 +58,8 @@ def _imu_doubts(values: np.ndarray, sensors: list[dict], known: Mapping[str, Any
                 guess = "is it in g? Say units='g'"
             elif 500 < acc < 2000:
                 guess = "is it in mg? Say units='mg'"
+            elif 0.0005 < acc < 0.02:
+                guess = "are units='mg' said of g?"
             elif G**2 / 2 < acc < G**2 * 2:
                 guess = "are units='g' said of m/s^2?"
             found.append(f"acceleration{name}: median norm {acc:.3g} m/s^2, {usual:.3g} in training: {guess}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-import aura
 from aura import hub
 from aura.data.batch import Stream
 from aura.inference.align import Placing, place
@@ -32,8 +32,7 @@ from aura.tasks.zeroshot import class_embeddings, class_probabilities
 from aura.towers import make_tokenizer
 from aura.weights import RunError, find_checkpoint, load_weights, read_state
 
-# Models that come with the library.
-BOXED = {"aura-mini": Path(aura.__file__).parent / "mini"}
+TEXTS = 256  # of one forward
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,9 @@ class Aura:
         RunError, naming the file, for a folder that holds no model, or one that is damaged or of another version. ValueError
         for a modality that the model lacks.
         """
-        if isinstance(modalities, str):
-            raise ValueError(f"modalities is the one string {modalities!r}: give a list")
-        folder = BOXED.get(str(path), Path(path).expanduser())
+        if isinstance(modalities, str) or (modalities is not None and not modalities):
+            raise ValueError(f"modalities is {modalities!r}: give a list of streams, or None for all")
+        folder = Path(path).expanduser()
         if not folder.exists():
             folder = _fetched(str(path), revision, modalities, token)
         if (folder / CONFIG).is_file():
@@ -139,9 +138,10 @@ class Aura:
             words = known_words(config) if phrases is None else tuple(dict.fromkeys(phrases))
             config = config.model_copy(update={"phrases": words})
             vectors = self.embed_text(list(words)) if words else None
-        card = model_card(config.model_dump(mode="json"), list(results), licence)
-        write_release(Path(folder), config, self.module, vectors, card, copy_frozen, half, self.origin)
-        return Path(folder)
+        folder = Path(folder).expanduser()
+        card = partial(model_card, results=list(results), licence=licence)
+        write_release(folder, config, self.module, vectors, card, copy_frozen, half, self.origin)
+        return folder
 
     def push_to_hub(
         self,
@@ -187,7 +187,9 @@ class Aura:
             text = recording.pop("text")
             if recording or by_window:
                 raise ValueError(f"text takes nothing else, not {', '.join(recording) or 'by_window'}")
-            found = self.embed_text([text] if isinstance(text, str) else list(text))
+            found = self.embed_text(
+                [text] if isinstance(text, str) else text if not isinstance(text, tuple) else list(text)
+            )
             return found[0] if isinstance(text, str) else found
         given = self._read(recording)
         windows = embed_given(self.config, self.module, given, window_s, stride_s)
@@ -255,10 +257,18 @@ class Aura:
     def embed_text(self, texts: list[str]) -> Tensor:
         """(n, D) unit vectors of texts; without the tower of text of those that `config.phrases` has. ValueError for another,
         naming the nearest."""
-        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        if (
+            not isinstance(texts, list)
+            or not texts
+            or not all(isinstance(text, str) and text.strip() for text in texts)
+        ):
             raise ValueError(f"texts are strings that say something, not {texts!r}")
         if self.tokenize is None:
             return stored_words(self.config, self.phrases, texts)
+        return torch.cat([self._encoded(texts[i : i + TEXTS]) for i in range(0, len(texts), TEXTS)])
+
+    def _encoded(self, texts: list[str]) -> Tensor:
+        assert self.tokenize is not None
         ids = self.tokenize(texts)
         present = torch.ones(len(ids), dtype=torch.bool)
         stream = Stream(values=ids, present=present, valid=present[:, None].expand(ids.shape).clone())

@@ -14,6 +14,7 @@ from aura.model import AuraModel
 from aura.towers.tower import Tower
 
 ROUNDING = 1e-6
+LEAST_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ def window_of(
     of clips that are cut out first (None: the recording is one). ValueError where the tower does not read such windows."""
     window = config.window
     for name, value in (("window_s", window_s), ("stride_s", stride_s)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} is {value!r}: above 0")
+        if value is not None and not LEAST_S <= value < float("inf"):
+            raise ValueError(f"{name} is {value!r}: seconds, at least {LEAST_S:g}")
     if window.whole:
         if stride_s is not None and window_s is None:
             raise ValueError(f"{config.name} reads a recording whole: stride_s needs window_s")

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from aura.data.config import ImuInput, Input, kind_of
 from aura.data.index import BadSample
 from aura.data.memory import MemoryRecord
+from aura.data.sample import orientation_of
 from aura.data.windows import Cutter, Rooms, RowData
 from aura.inference.checks import InputWarning, doubts
 from aura.inference.config import ModelConfig
@@ -84,9 +85,18 @@ def read_given(config: ModelConfig, module: AuraModel, given: Mapping[str, Any],
         try:
             record = make(one, **settings, stream=stream)
         except TypeError as error:
-            raise ValueError(f"{stream}: {str(error).partition('() ')[2] or error}") from error
+            said = str(error).partition("() ")[2] or str(error)
+            raise ValueError(
+                f"{stream}: rate_hz is missing: say how many items it has a second"
+                if "'rate_hz'" in said
+                else f"{stream}: {said}"
+            ) from error
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
+        if getattr(config.inputs[stream], "orientation", False) and not record.has(orientation_of(stream)):
+            raise ValueError(
+                f"{where}the model reads the orientation of each sensor too: give orientation=(sensors, T, 4)"
+            )
         for doubt in doubts(record, stream, config.inputs[stream], config.statistics):
             warnings.warn(where + doubt, InputWarning, stacklevel=2 + depth)
         records.append(record)

@@ -11,13 +11,15 @@ import av
 import numpy as np
 
 from aura.body.placements import placement_id
-from aura.body.skeletons import SKELETONS, match, skeleton
+from aura.body.skeletons import SKELETONS, skeleton
 from aura.data.memory import MemoryRecord
 from aura.data.sample import Sample
 
 G = 9.80665
 ACC = {"m/s^2": 1.0, "m/s²": 1.0, "g": G, "mg": G / 1000}
 GYRO = {"rad/s": 1.0, "deg/s": np.pi / 180}
+SLOWEST_HZ, FASTEST_HZ = 0.5, 1e5
+LARGEST = 1e12  # of a value: beyond it sums of squares are no numbers any more
 LENGTH = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
 
@@ -46,7 +48,7 @@ def imu_record(
     if found.ndim != 3 or found.shape[-1] not in (3, 6) or 0 in found.shape:
         raise ValueError(
             f"imu has shape {np.shape(values)}: give (T, 3) acceleration or (T, 6) acceleration and angular velocity, or"
-            " (sensors, T, 3 or 6); a table needs exactly these columns, in this order"
+            " (sensors, T, 3 or 6)" + _chosen(values)
         )
     count, length, channels = found.shape
     if isinstance(placements, str):
@@ -67,8 +69,20 @@ def imu_record(
         turned = turned[None] if turned.ndim == 2 else turned
         if turned.shape != (count, length, 4):
             raise ValueError(f"orientation has shape {turned.shape}, imu needs ({count}, {length}, 4)")
+        if (off := float(np.abs(np.linalg.norm(turned, axis=-1) - 1).max())) > 0.05:
+            raise ValueError(f"orientation: quaternions have norm 1, these are off by {off:.3g}")
         arrays["orientation" + stream.removeprefix("imu")] = turned
     return _record(arrays, stream, rate_hz, length, sensors=sensors)
+
+
+def _chosen(values: Any) -> str:
+    """How to take the right columns of a table."""
+    columns = [str(name) for name in getattr(values, "columns", [])]
+    return (
+        f"; of the columns {', '.join(columns)} take those, without times: table[['ax', 'ay', 'az', ...]]"
+        if columns
+        else ""
+    )
 
 
 def mocap_record(
@@ -100,6 +114,10 @@ def pose2d_record(
         width, height = (int(side) for side in image_size)
     except (TypeError, ValueError):
         raise ValueError(f"pose2d needs image_size=(width, height) in pixels, is {image_size!r}") from None
+    if width < 1 or height < 1:
+        raise ValueError(f"pose2d: image_size is {image_size!r}: width and height in pixels")
+    if not (found[..., 2] > 0).any():
+        raise ValueError("pose2d: every point is unknown (confidence 0)")
     camera = {"width": width, "height": height}
     return _record(
         {stream: found.astype(np.float32)}, stream, rate_hz, len(found), skeleton=_named(skeleton), camera=camera
@@ -154,6 +172,12 @@ def _array(values: Any, name: str) -> np.ndarray:
             f"{name}: not an array of numbers ({error})"
             + (f"; of the columns {columns} choose some" if columns else "")
         ) from error
+    if np.iscomplexobj(values):
+        raise ValueError(f"{name}: numbers are complex")
+    if np.abs(found[np.isfinite(found)]).max(initial=0.0) > LARGEST:
+        raise ValueError(
+            f"{name}: values up to {np.abs(found[np.isfinite(found)]).max():.3g}: are they what was measured?"
+        )
     if not np.isfinite(found).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(found))[0])
         raise ValueError(
@@ -175,11 +199,6 @@ def _skeletal(found: np.ndarray, meta: str | Mapping, name: str, sizes: tuple[in
     return found
 
 
-def shares_joints(meta: str | Mapping, target: str) -> bool:
-    """Whether a skeleton has any joint of another."""
-    return bool((match(skeleton(_named(meta)), SKELETONS[target]) >= 0).any())
-
-
 def _named(meta: str | Mapping) -> Any:
     return meta if isinstance(meta, str) else {"joints": list(meta["joints"]), "parents": list(meta["parents"])}
 
@@ -191,7 +210,9 @@ def _unit(name: str, known: Mapping[str, float], argument: str) -> float:
 
 
 def _record(arrays: dict[str, Any], stream: str, rate_hz: float | None, length: int, **about: Any) -> MemoryRecord:
-    if rate_hz is None or not np.isfinite(rate_hz) or rate_hz <= 0:
-        raise ValueError(f"rate_hz is {rate_hz!r}: give the items of {stream} a second")
+    if not isinstance(rate_hz, int | float | np.number) or not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
+        raise ValueError(
+            f"rate_hz is {rate_hz!r}: give the items of {stream} a second, a number from {SLOWEST_HZ:g} to {FASTEST_HZ:g}"
+        )
     entry = {"rate_hz": float(rate_hz), "start_s": 0.0, "length": length, **about}
     return MemoryRecord(Sample(f"the given {stream}", "given", "given", length / rate_hz, {stream: entry}, arrays))

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from aura import hub
 from aura.data.files import sync_folder
-from aura.inference.config import CONFIG, ModelConfig, Referenced
+from aura.inference.config import CONFIG, ModelConfig, Referenced, check_config, read_config
 from aura.model import AuraModel
 from aura.tasks.leaks import LeakError, publish
-from aura.towers import TowerConfig
-from aura.towers.released import TOKENIZER
+from aura.towers import TowerConfig, build_tower
+from aura.towers.released import TOKENIZER, unsafe
 from aura.towers.text import HfTextConfig, tokenizer
 from aura.towers.video import HfVideoConfig
 from aura.weights import RunError, fill, read_tensors, stream_modules
@@ -42,26 +43,28 @@ def write_release(
     config: ModelConfig,
     module: AuraModel,
     phrases: Tensor | None,
-    card: str,
+    card: Callable[[dict[str, Any]], str],
     copy_frozen: bool = False,
     half: bool = False,
     origin: Path | None = None,
 ) -> None:
     """Writes the folder of a model anew, whole or not at all. RunError where there is something else, or no room.
 
+    card      from the content of config.json to README.md
     half      weights of towers in float16: half the size, 3 digits
     origin    the run, checkpoint or folder that the model is of: what it says of the training's people goes along
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG).is_file():
-        raise RunError(f"{folder} is not empty and no model of aura: name another folder")
+    refuse_others(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         (temporary / "towers").mkdir(parents=True)
-        values = config.model_dump(mode="json")
+        values = config.model_dump(mode="json") | {"referenced": {}}
+        began = {stream: found for stream, tower in config.towers.items() if (found := reference(tower)) is not None}
+        values["training"]["began_with"] = values["training"].get("began_with", {}) | began
         for stream in module.towers:
-            tensors, referenced = tower_tensors(module, stream, config.towers[stream], copy_frozen)
+            tensors, referenced = tower_tensors(config, module, stream, copy_frozen)
             if half:
                 tensors = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}
             save_file(tensors, temporary / "towers" / f"{stream}.safetensors")
@@ -78,8 +81,11 @@ def write_release(
             save_file({"embeddings": (phrases.half() if half else phrases).contiguous()}, temporary / PHRASES)
         if origin is not None:
             publish(origin, temporary)
+        for stream, tower in check_config(values, str(folder / CONFIG)).towers.items():
+            if what := unsafe(tower):
+                raise RunError(f"towers.{stream}.{what}: such a model can be given away with copy_frozen alone")
         (temporary / CONFIG).write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        (temporary / "README.md").write_text(card, encoding="utf-8")
+        (temporary / "README.md").write_text(card(values), encoding="utf-8")
         for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
             path.chmod(0o644)  # safetensors gives its files to their owner alone
             with open(path, "rb") as file:
@@ -91,29 +97,51 @@ def write_release(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def refuse_others(folder: Path) -> None:
+    """RunError where a folder holds anything but a model of aura, which is replaced as a whole."""
+    if not folder.exists():
+        return
+    names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()] if folder.is_dir() else ["it"]
+    others = [name for name in names if not hub.of_release(name)]
+    if names and not others:
+        try:
+            read_config(folder)
+        except RunError:
+            others = [CONFIG]
+    if others:
+        raise RunError(f"{folder} holds what is of no model of aura ({', '.join(others[:3])}): name another folder")
+
+
 def _replace(temporary: Path, folder: Path) -> None:
     old = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
     if folder.exists():
         os.rename(folder, old)
-    os.rename(temporary, folder)
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        if old.exists():
+            os.rename(old, folder)
+        raise
     sync_folder(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def tower_tensors(
-    module: AuraModel, stream: str, config: TowerConfig, copy_frozen: bool
+    config: ModelConfig, module: AuraModel, stream: str, copy_frozen: bool
 ) -> tuple[dict[str, Tensor], Referenced | None]:
-    """What the file of a tower holds, and what it leaves out: weights from elsewhere that training has not changed."""
-    tensors, left = {}, {}
-    source = None if copy_frozen else reference(config)
-    fixed = _untrained(module.towers[stream]) if source is not None else set()
-    for part, inner in stream_modules(module, stream).items():
-        for name, tensor in inner.state_dict().items():
-            there = left if part == "tower" and name in fixed else tensors
-            there[f"{part}.{name}"] = tensor.detach().cpu().clone().contiguous()
-    if source is None or not left:
+    """What the file of a tower holds, and what it leaves out: weights from elsewhere, where they still are what they were."""
+    tower, parts = config.towers[stream], stream_modules(module, stream)
+    states = ((part, name, t) for part, m in parts.items() for name, t in m.state_dict().items())
+    tensors = {f"{part}.{name}": t.detach().cpu().clone().contiguous() for part, name, t in states}
+    source = None if copy_frozen else reference(tower)
+    if source is None:
         return tensors, None
-    return tensors, Referenced(source=source, revision=_revision(module.towers[stream]), sha256=digest(left))
+    fresh = build_tower(tower, config.inputs[stream], config.window.seconds)
+    left = {f"tower.{name}": t for name, t in fresh.state_dict().items() if name in _untrained(fresh)}
+    if not left or any(not torch.equal(t, tensors[name]) for name, t in left.items()):
+        return tensors, None
+    kept = {name: t for name, t in tensors.items() if name not in left}
+    return kept, Referenced(source=source, revision=_revision(fresh), sha256=digest(left))
 
 
 def reference(config: TowerConfig) -> str | None:

@@ -21,8 +21,8 @@ def prompts_of(config: ModelConfig, labels: Sequence[str] | Mapping[str, Sequenc
         if config.prompts is None:
             raise ValueError("the model brings no classes of its own: give labels=[...]")
         return config.prompts
-    if isinstance(labels, str):
-        raise ValueError(f"labels is the one string {labels!r}: give a list")
+    if isinstance(labels, str) or not all(isinstance(label, str) and label.strip() for label in labels):
+        raise ValueError(f"labels are {labels!r}: give a list of strings, or a mapping to wordings")
     given = labels if isinstance(labels, Mapping) else {label: [label.replace("_", " ")] for label in labels}
     if len(given) < 2:
         raise ValueError(f"labels are {list(given)}: give two or more that differ")
@@ -32,7 +32,10 @@ def prompts_of(config: ModelConfig, labels: Sequence[str] | Mapping[str, Sequenc
 def stored_words(config: ModelConfig, phrases: Tensor | None, texts: Sequence[str]) -> Tensor:
     """(n, D) stored embeddings of texts, whatever their case. ValueError for one that is not stored, naming the nearest."""
     if phrases is None:
-        raise ValueError("the tower of text is not loaded, and the model has no stored phrases: load it with text")
+        raise ValueError(
+            "the tower of text is not loaded, and the model has no stored phrases: load it with text, or take the folder that"
+            " tools/export_checkpoint.py writes of a run, which has them"
+        )
     known = {phrase.strip().lower(): i for i, phrase in enumerate(config.phrases)}
     rows = []
     for text in texts:

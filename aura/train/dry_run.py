@@ -12,9 +12,11 @@ from torch import Tensor
 
 from aura.data.augment import augment
 from aura.data.batch import Batch
-from aura.data.reader import TrainReader, plan
+from aura.data.order import check_ranks
+from aura.data.reader import EvalReader, TrainReader, plan
 from aura.model import AuraModel
 from aura.train.build import build
+from aura.train.checks import check_data
 from aura.train.loss import compute_loss
 from aura.train.recipe import Recipe
 from aura.weights import find_checkpoint, stream_modules
@@ -27,8 +29,9 @@ GIB = 1 << 30
 def dry_run(recipe: Recipe, ranks: int) -> list[str]:
     """Lines for people: towers with their parameters, memory of a rank, passes over the data. One step of `ROWS` rows is made
     on the CPU, nothing is written. Raises what the run itself would before its first step."""
+    check_ranks(recipe.train.batch, recipe.data.streams, ranks)
     started = find_checkpoint_of(recipe)
-    model, tokenize, precomputed, _ = build(recipe, recipe.train.precision, started)
+    model, tokenize, precomputed, prompts = build(recipe, recipe.train.precision, started)
     reader = TrainReader(
         recipe.data,
         recipe.inputs,
@@ -38,11 +41,18 @@ def dry_run(recipe: Recipe, ranks: int) -> list[str]:
         tokenize=tokenize,
         precomputed=precomputed,
     )
+    held_out = []
+    if recipe.data.eval:
+        texts = {"tokenize": tokenize, "precomputed": precomputed}
+        held_out = EvalReader(
+            recipe.data, recipe.inputs, batch=recipe.eval.batch, limit=recipe.eval.pool, **texts
+        ).sources
+    check_data(recipe, reader.sources, held_out, prompts)
     lines = [f"{recipe.name}: recipe, shards and model fit together; nothing is trained"]
     if started is not None:
         lines.append(f"the run would go on from {started}")
     lines += towers(model)
-    lines += memory(recipe, model, next(iter(reader))[0].rows(range(ROWS)), ranks)
+    lines += memory(recipe, model, next(iter(reader))[0].rows(range(min(2 * ROWS, recipe.train.batch // ranks))), ranks)
     return lines + plan(recipe.data, recipe.train.batch * recipe.train.accumulate, recipe.train.steps, reader)
 
 
@@ -74,7 +84,10 @@ def memory(recipe: Recipe, model: AuraModel, batch: Batch, ranks: int) -> list[s
     weights, gradients, moments = 4 * (trained + frozen), 4 * trained, ADAM_BYTES * trained
     local = recipe.train.batch // ranks
     rows = min(recipe.train.chunk or local, local)
-    kept = saved_bytes(recipe, model, batch) / len(batch) * rows
+    few = min(ROWS, len(batch) // 2) or 1
+    some, more = (saved_bytes(recipe, model, batch.rows(range(n))) for n in (few, len(batch)))
+    # What does not grow with the rows, such as weights in bf16, is kept once.
+    kept = more + (more - some) / max(1, len(batch) - few) * max(0, rows - len(batch))
     states = {
         "DDP": weights + gradients + moments,
         "ZeRO-1": weights + gradients + moments / ranks,

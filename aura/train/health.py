@@ -25,6 +25,7 @@ from aura.weights import stream_modules
 
 EVERY = 10  # steps between two looks
 ROWS = 1024  # of the global batch that are looked at
+LEAST = 8  # rows that a rank is measured of
 COLLAPSED = 2.0  # effective rank under which all rows are about alike
 PATIENCE = 20  # steps for which something must hold before it is told
 WAIT = 0.2  # share of the time
@@ -44,7 +45,8 @@ def health(output: Embeddings, objective: Objective) -> dict[str, float]:
         x = x[present[:ROWS]]
         if len(x) > 1:
             found[f"norm/{stream}"] = norm.mean().item()
-            found[f"rank/{stream}"] = effective_rank(x)
+            if len(x) >= LEAST:
+                found[f"rank/{stream}"] = effective_rank(x)
             found[f"uniformity/{stream}"] = torch.pdist(x).square().mul(-2).exp().mean().log().item()
     for name, pair in objective.pairs.items():
         a, _, b = name.partition(":")

@@ -169,7 +169,7 @@ def _pretrain(
         factor = lr_factor(state.step, recipe.train)
         set_lr(optimizer, recipe.train.optimizer, factor)
         model.train()
-        waited, stats, rows, position, bad = 0.0, {}, [], state.position, 0
+        waited, measured, rows, position, bad = 0.0, {}, [], state.position, 0
         for i in range(recipe.train.accumulate):
             asked = time.perf_counter()
             (batch, position), bad = next(batches)
@@ -185,8 +185,9 @@ def _pretrain(
                 last=i == recipe.train.accumulate - 1,
             )
             for key, value in found_stats.items():
-                stats[key] = stats.get(key, 0.0) + value / recipe.train.accumulate
+                measured.setdefault(key, []).append(value)
             rows += gather_rows(batch.row.tolist(), batch.ids, accelerator)
+        stats = {key: sum(values) / len(values) for key, values in measured.items()}
         if state.step % EVERY == 0 and accelerator.deepspeed_plugin is None:
             stats |= gradient_norms(checkpoint.unwrapped(model))
         grad_norm = update(accelerator, model, optimizer, recipe.train.clip, state.step + 1)

@@ -193,8 +193,9 @@ def test_labels_that_are_none_are_told(model, signal):
     given = {"imu": signal, "rate_hz": RATE}
     for labels, message in (
         (None, "no classes of its own"),
-        ("walk", "the one string"),
+        ("walk", "give a list of strings"),
         (["walk", "walk"], "two or more"),
+        ([1, 2], "give a list of strings"),
     ):
         with pytest.raises(ValueError, match=message):
             model.classify(labels=labels, **given)

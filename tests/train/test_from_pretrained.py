@@ -241,5 +241,5 @@ def test_the_command_writes_the_folder(unbroken, tmp_path, capsys):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("mine")
     assert export([str(unbroken), "--out", str(tmp_path / "other")]) == 1
-    assert "is not empty and no model of aura" in capsys.readouterr().err
+    assert "holds what is of no model of aura (letter.txt)" in capsys.readouterr().err
     assert (tmp_path / "other" / "letter.txt").read_text() == "mine"

