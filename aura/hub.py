@@ -282,7 +282,8 @@ def refusal(error: Exception) -> str | None:
             return f"there is no such repository, or it is private and the token may not read it: check the name, or {LOGIN}"
         if isinstance(cause, HFValidationError):
             return str(cause)
-        if status == 401 or isinstance(cause, PermissionError):  # the latter of the Xet client
+        # The Xet client's own PermissionError has no number; that of a file here has.
+        if status == 401 or (isinstance(cause, PermissionError) and cause.errno is None):
             return f"the Hub does not know who asks (401): {LOGIN}"
         if status == 403:
             return "the token may not do this (403): use one with the right to write there, or a name of your own"

@@ -44,6 +44,7 @@ POLICY = (
     " connect-src 'self' data: blob:"
 )
 KEPT_S = 3600  # seconds that an upload is kept at most
+SWEPT_S = 300  # from one look for files that are too old to the next
 EVENT: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
 
 
@@ -107,7 +108,7 @@ def build(desk: Desk) -> gr.Blocks:
     """The page of a model and its samples."""
     config = desk.model.config
     with gr.Blocks(
-        title=f"aura: {config.name}", delete_cache=(KEPT_S, KEPT_S), analytics_enabled=False, fill_width=True
+        title=f"aura: {config.name}", delete_cache=(SWEPT_S, KEPT_S - SWEPT_S), analytics_enabled=False, fill_width=True
     ) as blocks:
         streams = ", ".join(name for name in desk.model.module.towers)
         gr.Markdown(

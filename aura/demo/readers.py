@@ -18,7 +18,7 @@ import numpy as np
 from av.container import InputContainer
 
 from aura.data.config import ImuInput, kind_of
-from aura.data.sample import Sample
+from aura.data.sample import Sample, orientation_of
 from aura.inference.model import Aura
 from aura.inference.recordings import imu_record, video_record
 
@@ -33,7 +33,9 @@ MOST_PIXELS = 4096 * 2304
 GAP_S = 1.0
 LINE = re.compile(r"[,;\t]")
 TIME = re.compile(r"(time|timestamp|t|seconds|secs?|seconds_elapsed)([_ ]?[(\[]?(s|ms|us|µs|ns)[)\]]?)?", re.I)
-AXIS = re.compile(r"(|a|acc|accel|acceleration|accelerometer|g|gyr|gyro|gyroscope)[ _.\-]?([xyz])\b.*", re.I)
+AXIS = re.compile(r"(|a|acc|accel|acceleration|accelerometer|g|gyr|gyro|gyroscope|w|omega)[ _.\-]?([xyz])\b.*", re.I)
+# A column whose name says no more than its place.
+PLAIN = re.compile(r"[xyz]\d?|(channel|value|column|c|v)?[ _]?\d+", re.I)
 UNITS_S = (1.0, 1e-3, 1e-6, 1e-9)  # in which times may be written
 STEPS_S = (5e-4, 0.2)  # of sensors: 5 to 2000 Hz, so that no two units fit the same times
 
@@ -168,19 +170,19 @@ def _is_number(text: str) -> bool:
 
 
 def _axes(file: str, names: list[str], named: bool) -> list[str]:
-    """The columns acc x y z (gyro x y z): by their names, or where there are just 3 or 6 in the order of the file."""
+    """The columns acc x y z (gyro x y z): by their names, or where there are just 3 or 6 whose names say nothing, in the order of the file."""
     if named:
         by_name: dict[str, list[str]] = {}
         for name in names:
             found = AXIS.fullmatch(name)
             if found:
-                sensor = "gyro" if found[1].lower().startswith("g") else "acc"
+                sensor = "gyro" if found[1].lower().startswith(("g", "w", "o")) else "acc"
                 by_name.setdefault(f"{sensor} {found[2].lower()}", []).append(name)
         wanted = [f"{sensor} {axis}" for sensor in ("acc", "gyro") for axis in "xyz"]
         for count in (6, 3):
             if all(len(by_name.get(key, [])) == 1 for key in wanted[:count]):
                 return [by_name[key][0] for key in wanted[:count]]
-    if len(names) in (3, 6):
+    if len(names) in (3, 6) and not (named and any(not PLAIN.fullmatch(name) for name in names)):
         return names
     there = ", ".join(names[:12]) + (" ..." if len(names) > 12 else "") if named else f"{len(names)} without names"
     raise ValueError(
@@ -312,8 +314,11 @@ def from_sample(sample: Sample, model: Aura) -> Loaded:
                 rows = rows[: settings.sensors]
             about, values = {**about, "sensors": [about["sensors"][i] for i in rows]}, values[rows]
             streams[name], arrays[name] = about, values
-            turns = any("gyro" in sensor["channels"] for sensor in about["sensors"])
+            turns = all("gyro" in sensor["channels"] for sensor in about["sensors"])
             more: dict[str, Any] = {"placements": [worn[i] for i in rows], name: values if turns else values[..., :3]}
+            turned = sample.arrays.get(orientation_of(name))
+            if settings.orientation and isinstance(turned, np.ndarray):
+                more["orientation"] = turned[rows]
         elif kind == "mocap":
             more = {"skeleton": about["skeleton"], name: values}
         elif kind == "pose2d":

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 import aura
 from aura.data.config import Config, Input, Window
@@ -26,6 +27,7 @@ from aura.weights import RunError
 CONFIG = "config.json"
 OWN = ("inputs", "towers", "objective", "embedding", "name")  # keys of a recipe that stand in the configuration itself
 SHOWN = 3  # faults of a file
+NAME = re.compile(r"(imu|mocap|pose2d|video|text)(_[a-z0-9_]+)?")
 
 
 class Referenced(Config):
@@ -64,6 +66,15 @@ class ModelConfig(Config):
     statistics: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _check(self) -> ModelConfig:
+        for stream in (*self.inputs, *self.towers):
+            if not NAME.fullmatch(stream):
+                raise ValueError(f"{stream!r} is no name of a stream")
+        if missing := sorted(self.towers.keys() - self.inputs.keys()):
+            raise ValueError(f"towers of {', '.join(missing)} have no inputs")
+        return self
+
     def streams_of(self, modalities: Sequence[str] | None) -> list[str]:
         """Streams of the model that are of these names or kinds (`video` is every stream of video); None: all, but for a text
         whose package is not installed: the stored phrases stand for it. ValueError for what the model lacks."""
@@ -89,7 +100,7 @@ def read_config(folder: Path) -> ModelConfig:
         values = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{folder} has no {CONFIG}: it holds no model of aura") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{file} is not JSON: {error}") from error
     config = check_config(values, str(file))
     for stream, tower in config.towers.items():

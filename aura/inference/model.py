@@ -242,7 +242,18 @@ class Aura:
         ValueError as `embed`, and for recordings that are too short or have no body part in common.
         """
         x, y = self._one("a", a), self._one("b", b)
-        return align(self._encoder([x, y]), x, y, max_offset_s=max_offset_s)
+        encoder = self._encoder([x, y])
+        if not encoder.by_tokens(x.name, y.name):
+            # Whole windows are compared.
+            if blind := [side.name for side in (x, y) if side.name not in self.module.compared]:
+                raise ValueError(
+                    f"{blind[0]} has no embedding of windows, and was not trained to be aligned: see fine pairs"
+                )
+            if self.config.window.whole:
+                raise ValueError(
+                    f"{self.config.name} reads recordings as a whole: it cannot tell when something happened"
+                )
+        return align(encoder, x, y, max_offset_s=max_offset_s)
 
     def localise(self, sensors: Mapping[str, Any], bodies: Mapping[str, Any]) -> Placing:
         """On which part of which body each sensor is worn: sensors and bodies of the same seconds, as `embed` takes them;

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ FILE = "training_data.npz"  # in a run directory
 NAMES = ("subject", "session", "group", "recording")
 KINDS = (*NAMES, "content")
 EXAMPLES = 5
+LARGEST = 1 << 31  # bytes of a record: of 50 million names and streams
 
 
 class LeakError(ValueError):
@@ -266,8 +268,11 @@ def _read(path: Path) -> Contents | None:
     if not path.is_file():
         return None
     try:
+        with zipfile.ZipFile(path) as packed:
+            if (size := sum(entry.file_size for entry in packed.infolist())) > LARGEST:
+                raise ValueError(f"it unpacks to {size} bytes")
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
             return Contents(tuple(about["sources"]), {kind: file[kind] for kind in KINDS}, tuple(about["unknown"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise LeakError(f"{path} cannot be read: {error}; delete it, and the shards themselves are compared") from error

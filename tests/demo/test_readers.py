@@ -32,6 +32,12 @@ def test_a_table_without_time_takes_the_given_rate(tmp_path, head, separator):
         read_table(path, None)
 
 
+def test_the_order_of_named_columns_does_not_matter(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("wx,wy,wz,ax,ay,az\n" + "4,5,6,1,2,3\n" * 3)
+    assert read_table(path, 50.0)[0].tolist() == [[1, 2, 3, 4, 5, 6]] * 3
+
+
 @pytest.mark.parametrize(("name", "unit"), [("time", 1.0), ("Timestamp (ms)", 1e3), ("t", 1e6), ("time_ns", 1e9)])
 def test_a_time_column_gives_the_rate_in_any_unit(tmp_path, name, unit):
     times = (1.7e9 if unit > 1 else 12.0) * unit + np.arange(100) / 50 * unit
@@ -95,6 +101,12 @@ ROW = "1,2,3\n"
         bad("just some words\nand more\n", "has 1 column"),
         bad("1,2\n3,4\n", "2 without names: it needs 3|has 2 column"),
         bad("p,q,r,s,u\n" + "1,2,3,4,5\n" * 3, "has the columns p, q, r, s, u: it needs 3"),
+        bad("rot_x,rot_y,rot_z,mag_x,mag_y,mag_z\n" + "1,2,3,4,5,6\n" * 3, "has the columns rot_x, rot_y, rot_z"),
+        bad(
+            "left_acc_x,left_acc_y,left_acc_z,right_acc_x,right_acc_y,right_acc_z\n" + "1,2,3,4,5,6\n" * 3,
+            "has the columns",
+        ),
+        bad("mag_x,mag_y,mag_z\n" + ROW * 3, "has the columns mag_x"),
         bad("x,y,z\n" + ROW + "1,two,3\n", "'two', in line 3"),
         bad("x,y,z\n" + ROW + "1,,3\n", "nothing, in line 3"),
         bad(ROW + "nan,2,3\n", "column 1 are no numbers, the first, nothing, in line 2"),

@@ -128,6 +128,23 @@ def test_a_model_of_whole_clips_reads_a_recording_as_one(signal):
     ] * 3
 
 
+def test_a_model_of_whole_clips_tells_no_moments(walk):
+    model = tiny_aura({"whole": True})
+    with pytest.raises(ValueError, match="cannot tell when something happened"):
+        model.synchronise({"mocap": walk, "rate_hz": 10}, {"mocap": walk, "rate_hz": 10})
+
+
+def test_a_body_of_which_little_is_seen_is_answered_by_what_is(model):
+    from aura.inference.align import _assigned
+
+    similarity = torch.full((3, 6), -torch.inf)
+    similarity[:, 0], similarity[:, 5] = torch.tensor([0.9, 0.1, 0.2]), torch.tensor([0.3, 0.8, 0.1])
+    mean, parts = _assigned(similarity)
+    assert parts == ["left arm", "trunk", "left arm"]
+    assert mean == pytest.approx(0.85)
+    assert _assigned(torch.full((2, 6), -torch.inf))[1] == ["", ""]
+
+
 def test_search_finds_the_window_of_an_embedding(model, signal):
     other = np.roll(signal, 7, axis=1)
     windows = model.embed(imu=[signal, other], rate_hz=RATE, by_window=True)

@@ -184,6 +184,13 @@ def test_what_is_no_model_is_refused(released, tmp_path):
     named = config["towers"] | {"text": config["towers"]["text"] | {"pretrained": str(tmp_path / "weights.pt")}}
     (changed / "config.json").write_text(json.dumps(config | {"towers": named}))
     refused(changed, r"towers.text.pretrained names the file .*weights.pt': no model that is given away needs that")
+    inputs = config["inputs"] | {"imu_/tmp/x": config["inputs"]["imu"]}
+    (changed / "config.json").write_text(json.dumps(config | {"inputs": inputs}))
+    refused(changed, "'imu_/tmp/x' is no name of a stream")
+    (changed / "config.json").write_text(json.dumps(config | {"inputs": {"imu": config["inputs"]["imu"]}}))
+    refused(changed, "towers of mocap, text have no inputs")
+    (changed / "config.json").write_text("[" * 100_000)
+    refused(changed, "is not JSON")
     (changed / "config.json").write_text(json.dumps(config | {"embedding": 17}))
     refused(changed, r"head.bias has shape \(16,\), the recipe needs \(17,\)|has shape")
 
