@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from aura.data.config import Input, kind_of
+from aura.data.fields import finite
 from aura.data.index import BadSample, Record, Split
 
 FILE = "training_facts.json"  # in a run directory
@@ -38,8 +39,8 @@ def describe(splits: Sequence[Split], inputs: Mapping[str, Input]) -> dict[str, 
             for name, rows in found.items():
                 if name in record.head["streams"]:
                     rows.append(_measured(record, name))
-        except BadSample:  # training passes it over, counts and names it
-            continue
+        except (BadSample, KeyError, TypeError, ValueError, IndexError, ArithmeticError):
+            continue  # a bad sample, which training passes over, counts and names
     return {
         "datasets": [_dataset(split) for split in splits],
         "statistics": {name: _summary(rows) for name, rows in found.items() if rows},
@@ -64,14 +65,14 @@ def _measured(record: Record, name: str) -> dict[str, Any]:
     about, kind = record.head["streams"][name], kind_of(name)
     out: dict[str, Any] = {"rate_hz": about["rate_hz"], "seconds": about["length"] / about["rate_hz"]}
     if kind == "imu":
-        values = record.array(name)
+        values = finite(record, name, record.array(name))
         worn = [(i, sensor) for i, sensor in enumerate(about["sensors"])]
         out["placements"] = [sensor["placement"] for _, sensor in worn]
         for channel, columns in (("acc", slice(0, 3)), ("gyro", slice(3, 6))):
             rows = [i for i, sensor in worn if channel in sensor["channels"]]
             out[channel] = [float(np.median(np.linalg.norm(values[i, :, columns], axis=-1))) for i in rows]
     elif kind == "mocap":
-        height = record.array(name)[..., 2]
+        height = finite(record, name, record.array(name))[..., 2]
         out["height"] = [float(np.median(np.ptp(height, axis=1)))]
     return out
 
