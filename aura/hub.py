@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
@@ -132,7 +132,7 @@ def download(
     """Folder of a release in the Hub's cache, with the towers of these modalities (kinds or streams; default: all).
 
     All files are of one commit, safetensors and text alone. Without a network what the cache has is used.
-    HubError where there is no such repository, revision, model or modality.
+    HubError where there is no such repository, revision or model; ValueError for a modality that it lacks.
     """
     check_name(repo_id)
 
@@ -142,8 +142,10 @@ def download(
         except LocalEntryNotFoundError:  # no answer; it is an EntryNotFoundError too
             raise
         except EntryNotFoundError as error:
-            raise HubError(f"{repo_id} is not a model of aura: it has no config.json") from error
-        streams = wanted_streams(read_config(config, repo_id), modalities, repo_id)
+            raise HubError(f"{repo_id} has no config.json: it holds no model of aura") from error
+        streams = list(read_config(config, repo_id).get("towers", {}))
+        if modalities is not None:
+            streams = wanted_streams(streams, modalities, repo_id)
         towers = [f"towers/{stream}.safetensors" for stream in streams]
         folder = snapshot_download(
             repo_id,
@@ -181,32 +183,35 @@ def of_release(name: str) -> bool:
     return name in SHARED or any(fnmatchcase(name, pattern) for pattern in (TOWERS, *TOKENIZER))
 
 
-def read_config(path: Path, where: str) -> dict[str, Any]:
-    """config.json of a release. HubError where it is not one of aura, or of a format that this version does not know."""
+def read_config(file: Path, where: str) -> dict[str, Any]:
+    """The content of a release's config.json. HubError where it is not one of aura, or of a format that this version does not
+    know."""
     try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise HubError(f"{where} has no config.json: it holds no model of aura") from None
+    except (OSError, ValueError, RecursionError) as error:
         raise HubError(f"{where}: config.json is not JSON: {error}") from error
-    found = config.get("format") if isinstance(config, dict) else None
+    config = config if isinstance(config, dict) else {}
+    found = config.get("format")
+    if not isinstance(found, str) or not found.startswith("aura-model/"):
+        kind = f"; it is of a {config['model_type']}" if config.get("model_type") else ""
+        raise HubError(f"{where} is no model of aura: its config.json has no format {FORMAT}{kind}")
     if found != FORMAT:
-        newer = isinstance(found, str) and found.startswith("aura-model/")
-        remedy = (
-            f"it needs another version of aura than {_version()}"
-            if newer
-            else f"its config.json has no format {FORMAT}"
+        version = config.get("version", "?")
+        raise HubError(
+            f"{where} is of format {found}, written by aura {version}; this is aura {_version()}, which reads {FORMAT}:"
+            f" pip install 'aura=={version}'"
         )
-        raise HubError(f"{where} is not a model of aura that can be read here: {remedy}")
     return config
 
 
-def wanted_streams(config: Mapping[str, Any], modalities: Sequence[str] | None, where: str) -> list[str]:
-    """Streams of a model that modalities name, by kind (`imu`) or by stream (`video_depth`). HubError for others."""
-    streams = list(config.get("towers", {}))
-    if modalities is None:
-        return streams
+def wanted_streams(streams: Iterable[str], modalities: Sequence[str], where: str) -> list[str]:
+    """Streams of a model that modalities name, by kind (`imu`) or by stream (`video_depth`). ValueError for others."""
+    streams = list(streams)
     unknown = [name for name in modalities if name not in streams and name not in map(kind_of, streams)]
     if unknown:
-        raise HubError(f"{where} has no tower of {', '.join(unknown)}; it has {', '.join(streams)}")
+        raise ValueError(f"{where} has no tower of {', '.join(unknown)}; it has {', '.join(streams)}")
     return [stream for stream in streams if stream in modalities or kind_of(stream) in modalities]
 
 

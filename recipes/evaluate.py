@@ -199,7 +199,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def about(request: Request, options: argparse.Namespace) -> dict[str, Any]:
     """What was evaluated on what, so that the figures can be found again."""
-    from aura.data.files import sha256_of
     from aura.evaluation.windows import inputs_of
     from aura.train.rundir import environment
 
@@ -210,7 +209,7 @@ def about(request: Request, options: argparse.Namespace) -> dict[str, Any]:
         "seed": loaded.recipe.seed,
         "checkpoint": str(loaded.checkpoint),
         "step": loaded.step,
-        "recipe_sha256": sha256_of(loaded.file),
+        "recipe_sha256": loaded.recipe_sha256,
         "trained_by": loaded.git,
     }
     digests = {} if options.a else {f"{split.folder}:{split.name}": split.digest for split in request.splits()}

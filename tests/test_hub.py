@@ -273,11 +273,13 @@ def test_what_is_no_release_is_not_pushed(release):
 def test_downloads_that_cannot_be(hub, client, release, repo):
     assert "no such repository, or it is private" in error_of(client, "download", repo_id=repo)
     hub.make(repo, {"model.safetensors": b"w"})
-    assert "is not a model of aura: it has no config.json" in error_of(client, "download", repo_id=repo)
+    assert "has no config.json: it holds no model of aura" in error_of(client, "download", repo_id=repo)
     hub.make(repo, {"config.json": b'{"model_type": "bert"}'})
-    assert "is not a model of aura that can be read here" in error_of(client, "download", repo_id=repo)
+    assert "is no model of aura: its config.json has no format aura-model/1; it is of a bert" in error_of(
+        client, "download", repo_id=repo
+    )
     hub.make(repo, {"config.json": b'{"format": "aura-model/9", "towers": {}}'})
-    assert "another version of aura" in error_of(client, "download", repo_id=repo)
+    assert "is of format aura-model/9, written by aura ?" in error_of(client, "download", repo_id=repo)
     hub.make(repo, {"config.json": b'{"format": "aura-model/1", "towers": {"imu": {}}}'})
     assert "lacks towers/imu.safetensors" in error_of(client, "download", repo_id=repo)
 

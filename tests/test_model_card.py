@@ -8,7 +8,8 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from aura.model_card import default_licence, model_card, terms_in
+from aura.model_card import model_card
+from aura.model_card.licences import default_licence, terms_in
 
 CONFIG = {
     "format": "aura-model/1",
@@ -215,6 +216,16 @@ def test_results_that_do_not_hold_are_not_in_the_head():
     assert "Measured at step 500; the weights here are of step 1500." in card.text
     with pytest.raises(ValueError, match="are not of this model, tiny"):
         model_card(CONFIG, [ZEROSHOT | {"recipe": "other"}])
+
+
+def test_results_of_another_model_are_refused():
+    known = copy.deepcopy(CONFIG)
+    known["training"]["recipe_sha256"] = "a" * 64
+    assert model_card(known, [ZEROSHOT | {"recipe_sha256": "a" * 64}])
+    with pytest.raises(ValueError, match="are not of this model, tiny"):
+        model_card(known, [ZEROSHOT | {"recipe": "other"}])
+    with pytest.raises(ValueError, match="of runs/second, whose recipe is another"):
+        model_card(known, [ZEROSHOT | {"recipe_sha256": "b" * 64, "checkpoint": "runs/second"}])
 
 
 def test_unknown_facts_are_called_so():

@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +14,12 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 import aura
+from aura import hub
 from aura.data.config import Config, Input, Window
 from aura.data.describe import FILE as FACTS
 from aura.data.faults import explain
-from aura.hub import FORMAT
+from aura.data.files import sha256_of
+from aura.hub import FORMAT, wanted_streams
 from aura.objectives.config import Objective
 from aura.tasks.zeroshot import Prompts, load_prompts
 from aura.towers import TowerConfig
@@ -46,7 +48,8 @@ class ModelConfig(Config):
     referenced   stream -> the frozen weights of its tower that are not in the folder
     phrases      texts whose embeddings are in phrases.safetensors, row by row
     statistics   stream -> what its signals look like in training, see `aura.data.describe`
-    training     recipe: what else of the recipe; git; datasets, see `aura.data.describe`; unknown: why these are missing
+    training     recipe: what else of the recipe; recipe_sha256: of its file, which tells one run from another; git;
+                 datasets, see `aura.data.describe`; unknown: why these are missing
     """
 
     format: Literal["aura-model/1"] = FORMAT
@@ -80,10 +83,7 @@ class ModelConfig(Config):
         whose package is not installed: the stored phrases stand for it. ValueError for what the model lacks."""
         if modalities is None:
             return [name for name in self.towers if name != "text" or not self.phrases or not self.lacks]
-        unknown = [m for m in modalities if m not in self.towers and m not in {x.split("_")[0] for x in self.towers}]
-        if unknown:
-            raise ValueError(f"{self.name} has no {', '.join(unknown)}; it has {', '.join(self.towers)}")
-        return [name for name in self.towers if name in modalities or name.split("_")[0] in modalities]
+        return wanted_streams(self.towers, modalities, self.name)
 
     @property
     def lacks(self) -> str:
@@ -97,11 +97,9 @@ def read_config(folder: Path) -> ModelConfig:
     """config.json of a released model. RunError where it is none, of a version that is not known here, or damaged."""
     file = folder / CONFIG
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{folder} has no {CONFIG}: it holds no model of aura") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{file} is not JSON: {error}") from error
+        values = hub.read_config(file, str(folder))
+    except hub.HubError as error:
+        raise RunError(str(error)) from error
     config = check_config(values, str(file))
     for stream, tower in config.towers.items():
         if what := unsafe(tower):
@@ -112,20 +110,8 @@ def read_config(folder: Path) -> ModelConfig:
     return config.model_copy(update={"towers": config.towers | placed}) if placed else config
 
 
-def check_config(values: Any, where: str) -> ModelConfig:
+def check_config(values: Mapping[str, Any], where: str) -> ModelConfig:
     """The configuration of a model from the content of its file."""
-    stated = values.get("format", "") if isinstance(values, dict) else ""
-    if not isinstance(stated, str) or not stated.startswith("aura-model/"):
-        kind = values.get("model_type", "") if isinstance(values, dict) else ""
-        raise RunError(
-            f"{where} is not of a model of aura: it has no `format: {FORMAT}`"
-            + (f"; it is of a {kind}" if kind else "")
-        )
-    if stated != FORMAT:
-        raise RunError(
-            f"{where} is of format {stated}, written by aura {values.get('version', '?')}; this is aura {aura.__version__},"
-            f" which reads {FORMAT}: pip install 'aura=={values.get('version', '?')}'"
-        )
     try:
         return ModelConfig.model_validate(values)
     except ValidationError as error:
@@ -156,6 +142,7 @@ def config_of_checkpoint(checkpoint: Path, step: int) -> ModelConfig:
     facts = _read_json(run / FACTS)
     training: dict[str, Any] = {
         "recipe": without_paths(rest),
+        "recipe_sha256": sha256_of(file),
         "git": _read_json(run / "environment.json").get("git", ""),
     }
     training["datasets"] = facts.get("datasets", [])

@@ -22,7 +22,7 @@ from aura.data.batch import Stream
 from aura.inference.align import Placing, place
 from aura.inference.config import CONFIG, ModelConfig, config_of_checkpoint, read_config
 from aura.inference.reading import Given, Windows, embed_given, read_given, settings_for
-from aura.inference.release import build_module, load_release, write_release
+from aura.inference.release import build_module, load_release, mend, write_release
 from aura.inference.words import known_words, prompts_of, stored_words
 from aura.model import AuraModel
 from aura.model_card import model_card
@@ -94,6 +94,8 @@ class Aura:
         if isinstance(modalities, str) or (modalities is not None and not modalities):
             raise ValueError(f"modalities is {modalities!r}: give a list of streams, or None for all")
         folder = Path(path).expanduser()
+        if not folder.exists() and folder.parent.is_dir():
+            mend(folder)
         if not folder.exists():
             folder = _fetched(str(path), revision, modalities, token)
         if (folder / CONFIG).is_file():

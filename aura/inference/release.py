@@ -11,10 +11,14 @@ tokenizer/                     where the text tower was copied, and has one of i
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +40,8 @@ from aura.towers.video import HfVideoConfig
 from aura.weights import RunError, fill, read_tensors, stream_modules
 
 PHRASES = "phrases.safetensors"
+WRITING, REPLACED = "writing", "replaced"  # folders beside one that is being written
+SETTLED_S = 600.0  # after which nobody is thought to be at such a folder
 
 
 def write_release(
@@ -54,9 +60,10 @@ def write_release(
     half      weights of towers in float16: half the size, 3 digits
     origin    the run, checkpoint or folder that the model is of: what it says of the training's people goes along
     """
+    mend(folder)
     refuse_others(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
+    temporary = _beside(folder, WRITING)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         (temporary / "towers").mkdir(parents=True)
@@ -112,8 +119,40 @@ def refuse_others(folder: Path) -> None:
         raise RunError(f"{folder} holds what is of no model of aura ({', '.join(others[:3])}): name another folder")
 
 
+def mend(folder: Path) -> None:
+    """What a save that was killed left beside a folder: the model that it was about to replace gets its name back, half a new
+    one is deleted. What another process is still writing is left alone."""
+    pattern = re.compile(re.escape(f".{folder.name}") + rf"\.({WRITING}|{REPLACED})-(.+)-(\d+)")
+    found = ((path, pattern.fullmatch(path.name)) for path in folder.parent.glob(f".{glob.escape(folder.name)}.*"))
+    for path, left in sorted((path, match) for path, match in found if match):
+        if _at_work(path, left[2], int(left[3])):
+            continue
+        if left[1] == REPLACED and not folder.exists():
+            os.rename(path, folder)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _beside(folder: Path, what: str) -> Path:
+    return folder.with_name(f".{folder.name}.{what}-{platform.node()}-{os.getpid()}")
+
+
+def _at_work(path: Path, node: str, process: int) -> bool:
+    """Whether a process may still be at a folder: one that runs here, or, of another machine (or container), one that touched it
+    of late."""
+    if node == platform.node() and process != os.getpid():
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        return True
+    return time.time() - path.stat().st_ctime < SETTLED_S
+
+
 def _replace(temporary: Path, folder: Path) -> None:
-    old = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
+    old = _beside(folder, REPLACED)
     if folder.exists():
         os.rename(folder, old)
     try:

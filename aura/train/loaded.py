@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from aura.data.files import sha256_of
 from aura.inference.config import CONFIG
 from aura.inference.model import Aura
 from aura.model import AuraModel
@@ -25,7 +26,7 @@ class Loaded:
     tokenize       of its text tower, None without one
     precomputed    stream -> hash of the frozen tower whose stored embeddings are read
     prompts        the recipe's classes in words
-    file           recipe.yaml, or the configuration of a released model; git: the commit that trained it
+    recipe_sha256  of the file of the recipe ("": not known, of a released model); git: the commit that trained it
     """
 
     checkpoint: Path
@@ -35,7 +36,7 @@ class Loaded:
     tokenize: Tokenize | None
     precomputed: dict[str, str]
     prompts: Prompts | None
-    file: Path
+    recipe_sha256: str
     git: str
 
     @property
@@ -57,7 +58,7 @@ def load_run(path: str | Path, device: str = "cpu") -> Loaded:
     model, tokenize, stored, prompts = build(recipe, recipe.train.precision, found)
     git = read_environment(found).get("git", "unknown")
     model = model.eval().to(torch.device(device))
-    return Loaded(found, state["step"], recipe, model, tokenize, stored, prompts, file, git)
+    return Loaded(found, state["step"], recipe, model, tokenize, stored, prompts, sha256_of(file), git)
 
 
 def _load_release(folder: Path, device: str) -> Loaded:
@@ -68,5 +69,5 @@ def _load_release(folder: Path, device: str) -> Loaded:
     rest["eval"] = rest.get("eval", {}) | {"prompts": None}
     recipe = make_recipe(rest | own | {"init": None}, str(folder / CONFIG))
     stored = stored_towers(recipe.inputs, model.module.towers, recipe.data.window, model.tokenize)
-    file, git = folder / CONFIG, config.training.get("git") or "unknown"
-    return Loaded(folder, config.step, recipe, model.module, model.tokenize, stored, config.prompts, file, git)
+    digest, git = config.training.get("recipe_sha256", ""), config.training.get("git") or "unknown"
+    return Loaded(folder, config.step, recipe, model.module, model.tokenize, stored, config.prompts, digest, git)

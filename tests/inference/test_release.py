@@ -1,5 +1,9 @@
 """Weights from elsewhere: what training did not change is named and checked, what it changed is kept, in every way of tuning."""
 
+import os
+import platform
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -48,6 +52,20 @@ def made(tuning: object) -> Aura:
             if parameter.requires_grad:
                 parameter += 0.1
     return Aura(config, module)
+
+
+def made_of_imu() -> Aura:
+    """A model without text, which needs no package."""
+    recipe = tiny_recipe()
+    values = recipe.model_dump(mode="json", include={"embedding", "name"}) | {
+        "objective": {"pairs": {"imu:mocap": 1.0}}
+    }
+    for key in ("inputs", "towers"):
+        values[key] = {s: v for s, v in recipe.model_dump(mode="json")[key].items() if s in ("imu", "mocap")}
+    for tower in values["towers"].values():
+        tower.pop("moments", None)
+    config = ModelConfig.model_validate({**values, "window": {"seconds": 2.0}, "step": 0})
+    return Aura(config, build_module(config, list(config.towers)))
 
 
 @pytest.mark.parametrize(
@@ -144,6 +162,42 @@ def fails_second(rename):
         rename(a, b)
 
     return instead
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import aura
+from aura.inference import release
+
+folder, moment = Path(sys.argv[1]), sys.argv[2]
+if moment == "while writing":
+    release.sync_folder = os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+else:  # between the two renames
+    rename = os.rename
+    def once(source, target):
+        rename(source, target)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.rename = once
+aura.from_pretrained(folder).save_pretrained(folder)
+"""
+
+
+@pytest.mark.parametrize("moment", ["while writing", "between renames"])
+def test_a_save_that_was_killed_loses_nothing_and_leaves_nothing(tmp_path, moment):
+    model = made_of_imu()
+    folder = model.save_pretrained(tmp_path / "model [1]")
+    before = {path.name: path.read_bytes() for path in folder.rglob("*.safetensors")}
+    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", KILLED, str(folder), moment], timeout=120)
+    assert ended.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    assert folder.exists() == (moment == "while writing")
+    busy = tmp_path / f".model [1].writing-{platform.node()}-{os.getppid()}"
+    busy.mkdir()  # of a process that runs
+    aura.from_pretrained(folder)
+    assert {path.name: path.read_bytes() for path in folder.rglob("*.safetensors")} == before
+    model.save_pretrained(folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([busy.name, folder.name])
 
 
 def test_the_card_is_of_what_is_written(package, tmp_path):

@@ -102,7 +102,7 @@ def test_the_tower_of_imu_alone_knows_the_stored_words(model, released, samples,
         part.save_pretrained(tmp_path / "again")
     with pytest.raises(RunError, match=r"towers/mocap.safetensors is missing: .*modalities"):
         aura.from_pretrained(tmp_path / "imu")
-    with pytest.raises(ValueError, match="has no smell; it has imu, mocap, text"):
+    with pytest.raises(ValueError, match="has no tower of smell; it has imu, mocap, text"):
         aura.from_pretrained(tmp_path / "imu", modalities=["smell"])
 
 
@@ -170,7 +170,7 @@ def test_what_is_no_model_is_refused(released, tmp_path):
 
     strange = damaged(released, tmp_path / "strange")
     (strange / "config.json").write_text('{"model_type": "bert", "hidden_size": 768}')
-    refused(strange, "is not of a model of aura.* it is of a bert")
+    refused(strange, "is no model of aura.* it is of a bert")
     (strange / "config.json").write_text("[1")
     refused(strange, "is not JSON")
 
