@@ -38,7 +38,7 @@ from shards.synthetic_body import (
     wall_colour,
 )
 from shards.synthetic_everyday_words import EVERYDAY
-from shards.synthetic_motions import Motion, idle, pauses
+from shards.synthetic_motions import Motion, idle, pauses, react
 from shards.synthetic_words import ACTIVITIES, Activity
 
 DATASET = "synthetic"
@@ -128,12 +128,17 @@ def clip(
     motion = Motion(
         t, rng, subject.tempo * TEMPO[tempo][0] * rng.uniform(0.93, 1.07), subject.amp * rng.uniform(0.85, 1.15)
     )
+    if settings.wide:  # few do things with vigour when they are told to
+        motion.tempo *= rng.uniform(0.65, 1.1)
+        motion.amp *= rng.uniform(0.7, 1.15)
     idle(motion)
     motion.add(**subject.habit)
     standing = dict(motion.curves)
     activity.move(motion)
-    if settings.wide and not activity.once:
-        pauses(motion, standing)
+    if settings.wide:
+        if not activity.once:
+            pauses(motion, standing)
+        react(motion)
     give_s = rng.uniform(0.05, 0.08) if settings.wide else 0.0
     body = pose(subject, motion, side, heading_deg=rng.uniform(0, 360), give_s=give_s)
     start, length = round(margin * SIMULATED_HZ), round(settings.seconds * SIMULATED_HZ)

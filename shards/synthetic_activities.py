@@ -25,6 +25,11 @@ def gait(m: Motion, hz: float, hip: float, knee: float, arm: float, elbow: float
             }
         )
     m.add(b_elbow=elbow, spine_twist=-0.25 * hip * np.sin(p), spine_side=(2 + 14 * limp) * np.sin(p + 1.2))
+    # The pelvis goes to the standing leg by 2 to 3 cm, and is braked and pushed on at each step.
+    m.add(
+        sway=m.draw(0.015, 0.03) * np.cos(p + 0.4),
+        surge=hip / 24 * m.draw(0.01, 0.022) * np.sin(2 * p + m.draw(-0.6, 0.6)),
+    )
     return p
 
 
@@ -89,7 +94,7 @@ def jumping_jack(m: Motion) -> None:
     arms(m, "do")
     out = 0.5 - 0.5 * np.cos(p)
     m.add(b_shoulder_abduct=12 + 140 * a * out, b_elbow=15, b_hip_abduct=22 * a * out, lift=flight(2 * p, 0.5, 0.06))
-    m.add(b_knee=22 * bump(2 * p, 0.0, 3.0), b_hip_flex=18 * bump(2 * p, 0.0, 3.0))
+    crouch(m, m.draw(22, 45) * bump(2 * p, 0.0, 2.0))
 
 
 def hop(m: Motion) -> None:
@@ -157,10 +162,10 @@ def row(m: Motion) -> None:
 
 # Sports: strokes with a rest between them
 def boxing(m: Motion) -> None:
-    p, a = m.phase(1.0), m.size()
+    p, a, sharp = m.phase(m.draw(0.7, 1.1)), m.size(), m.draw(1.5, 6.0)
     arms(m, "do")
     for side, shift, sign in (("d", 0.0, 1), ("o", np.pi, -1)):
-        hit = bump(p + shift, 0.0, 7.0)
+        hit = bump(p + shift, 0.0, sharp)
         m.add(
             **{
                 f"{side}_shoulder_flex": 40 + 50 * a * hit,
@@ -168,13 +173,13 @@ def boxing(m: Motion) -> None:
                 f"{side}_shoulder_twist": 25,
             }
         )
-        m.add(spine_twist=sign * 16 * a * hit, d_knee=6, o_knee=8)
+        m.add(spine_twist=sign * 16 * a * hit, yaw=sign * 4 * a * hit, d_knee=6, o_knee=8)
 
 
 def throw(m: Motion) -> None:
     p, a = m.phase(0.5), m.size()
     arms(m)
-    cock, go = bump(p, -0.9, 3.5), bump(p, 0.25, 9.0)
+    cock, go = bump(p, -0.9, 3.5), bump(p, 0.25, m.draw(3.0, 9.0))
     m.add(d_shoulder_abduct=12 + 75 * a * (cock + 0.8 * go), d_shoulder_twist=-75 * a * cock + 20 * go)
     m.add(d_elbow=25 + 75 * a * cock, d_shoulder_swing=-25 * cock + 70 * a * go, spine_bend=18 * go)
     m.add(
@@ -216,16 +221,17 @@ def bowling(m: Motion) -> None:
 
 # Gestures of one arm or both, before the body
 def wave(m: Motion) -> None:
-    p, a = m.phase(1.7), m.size()
+    p, a = m.phase(m.draw(0.8, 1.9)), m.size()
     arms(m)
     m.add(d_shoulder_abduct=m.draw(15, 85), d_shoulder_flex=m.draw(0, 30), d_elbow=m.draw(80, 125) + 8 * np.cos(p))
-    m.add(d_shoulder_twist=m.draw(-95, -50) + 28 * a * np.sin(p), spine_side=1.5 * np.sin(p))
+    m.add(d_shoulder_twist=m.draw(-95, -50) + m.draw(20, 50) * a * np.sin(p), spine_side=1.5 * np.sin(p))
 
 
 def clap(m: Motion) -> None:
-    p, a = m.phase(2.2), m.size()
+    p, a = m.phase(m.draw(1.6, 2.4)), m.size()
     reach(m, "do")
-    m.add(b_shoulder_twist=-14 + 26 * a * bump(p, 0.0, 3.0), b_shoulder_swing=9 * a * bump(p, 0.0, 3.0))
+    meet = bump(p, 0.0, m.draw(1.0, 3.0))
+    m.add(b_shoulder_twist=-14 + m.draw(14, 28) * a * meet, b_shoulder_swing=9 * a * meet)
 
 
 def knock(m: Motion) -> None:

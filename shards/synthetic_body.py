@@ -80,8 +80,8 @@ SENSORS: Sensors = {
 # More places where devices are worn.
 WIDE_SENSORS = SENSORS | {
     "lower back": ("pelvis", (-0.065, 0, 0.06)),
-    "left hip": ("left_hip", (0.01, 0.05, 0.03)),
-    "right hip": ("right_hip", (0.01, -0.05, 0.03)),
+    "left hip": ("pelvis", (0.01, 0.09, 0.0)),
+    "right hip": ("pelvis", (0.01, -0.09, 0.0)),
     "left hip pocket": ("left_hip", (0.05, 0.02, -0.05)),
     "right hip pocket": ("right_hip", (0.05, -0.02, -0.05)),
     "left upper arm": ("left_shoulder", (0, 0.03, -0.09)),
@@ -188,7 +188,7 @@ def pose(subject: Subject, motion: Motion, active: str, heading_deg: float, give
     curves = {
         name: gaussian_filter1d(np.broadcast_to(c, motion.t.shape), 0.015 * rate) for name, c in motion.curves.items()
     }
-    lift = curves.pop("lift", np.zeros_like(motion.t))
+    lift, surge, sway = (curves.pop(name, np.zeros_like(motion.t)) for name in ("lift", "surge", "sway"))
     angles = {name: np.radians(curve) for name, curve in curves.items()}
     still = np.zeros_like(motion.t)
     sign = 1.0 if active == "right" else -1.0
@@ -231,6 +231,7 @@ def pose(subject: Subject, motion: Motion, active: str, heading_deg: float, give
     lowest = -np.log(np.exp(-60 * positions[:, _FEET, 2]).sum(1)) / 60
     root = -gaussian_filter1d(positions[:, _ANKLES].mean(1), 0.2 * rate, axis=0, mode="nearest")
     root[:, 2] = lift - (gaussian_filter1d(lowest, give_s * rate, mode="nearest") if give_s else lowest)
+    root += kin.rotate(heading, np.stack([surge, -sign * sway, np.zeros_like(surge)], 1))
     return Pose(positions + root[:, None], orientations, subject.height)
 
 

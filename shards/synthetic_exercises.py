@@ -247,11 +247,8 @@ def star_jump(m: Motion) -> None:
         b_elbow=m.draw(5, 40),
         b_hip_abduct=m.draw(12, 28) * a * out,
     )
-    m.add(
-        b_knee=25 * bump(2 * p, 0.0, 3.0),
-        b_hip_flex=18 * bump(2 * p, 0.0, 3.0),
-        lift=flight(2 * p, m.draw(0.35, 0.6), m.draw(0.04, 0.12)),
-    )
+    crouch(m, m.draw(20, 50) * bump(2 * p, 0.0, 2.0))
+    m.add(lift=flight(2 * p, m.draw(0.35, 0.6), m.draw(0.02, 0.1)))
 
 
 def bounce(m: Motion) -> None:
@@ -259,7 +256,7 @@ def bounce(m: Motion) -> None:
     bend = m.draw(15, 45) * a * bump(p, 0.0, 2.0)
     crouch(m, bend)
     m.add(
-        lift=flight(p, m.draw(0.35, 0.6), m.draw(0.03, 0.18)),
+        lift=flight(p, m.draw(0.35, 0.6), m.draw(0.04, 0.2)),
         b_shoulder_flex=m.draw(0, 25) * np.sin(p),
         b_elbow=m.draw(0, 50),
     )

@@ -124,7 +124,7 @@ def swim(m: Motion) -> None:
 def hurl(m: Motion) -> None:
     p, a = m.phase(m.draw(0.35, 0.7)), m.size()
     arms(m)
-    cock, go = bump(p, -m.draw(0.8, 1.3), m.draw(2, 4)), bump(p, 0.25, m.draw(4, 8))
+    cock, go = bump(p, -m.draw(0.8, 1.3), m.draw(2, 4)), bump(p, 0.25, m.draw(2.5, 8))
     if m.rng.random() < 0.7:  # overhand
         m.add(
             d_shoulder_abduct=12 + 80 * a * (cock + 0.7 * go),
@@ -145,30 +145,30 @@ def hurl(m: Motion) -> None:
 # Gestures
 def wave_both(m: Motion) -> None:
     stretched = m.rng.random() < 0.5
-    p, a = m.phase(m.draw(0.6, 1.2) if stretched else m.draw(1.0, 1.8)), m.size()
+    p, a = m.phase(m.draw(0.5, 1.2) if stretched else m.draw(0.8, 1.8)), m.size()
     arms(m, "do")
     if stretched:  # overhead or to the sides
         m.add(
-            b_shoulder_abduct=m.draw(70, 150) + m.draw(10, 35) * a * np.sin(p), b_elbow=m.draw(5, 50) + 10 * np.cos(p)
+            b_shoulder_abduct=m.draw(70, 140) + m.draw(10, 60) * a * np.sin(p), b_elbow=m.draw(5, 50) + 10 * np.cos(p)
         )
         m.add(b_shoulder_flex=m.draw(0, 30))
         return
     m.add(b_shoulder_abduct=m.draw(15, 120), b_shoulder_flex=m.draw(0, 40), b_elbow=m.draw(30, 125) + 8 * np.cos(p))
-    m.add(b_shoulder_twist=m.draw(-95, -40) + 28 * a * np.sin(p), b_shoulder_swing=8 * a * np.sin(p))
+    m.add(b_shoulder_twist=m.draw(-95, -40) + m.draw(20, 50) * a * np.sin(p), b_shoulder_swing=8 * a * np.sin(p))
 
 
 def wave_overhead(m: Motion) -> None:
-    p, a = m.phase(m.draw(0.6, 1.3)), m.size()
+    p, a = m.phase(m.draw(0.5, 1.3)), m.size()
     arms(m)
-    m.add(d_shoulder_abduct=m.draw(80, 150) + m.draw(12, 30) * a * np.sin(p), d_elbow=m.draw(5, 60) + 12 * np.cos(p))
+    m.add(d_shoulder_abduct=m.draw(80, 140) + m.draw(12, 60) * a * np.sin(p), d_elbow=m.draw(5, 60) + 12 * np.cos(p))
     m.add(d_shoulder_flex=m.draw(0, 30), spine_side=3 * np.sin(p))
 
 
 def applaud(m: Motion) -> None:
     p, a = m.phase(m.draw(1.4, 3.2)), m.size()
     arms(m, "do")
-    m.add(b_shoulder_flex=m.draw(10, 60), b_elbow=m.draw(60, 105), b_shoulder_abduct=8 + 20 * a * strike(p))
-    m.add(b_shoulder_twist=28 - 34 * a * strike(p), b_shoulder_swing=12 - 16 * a * strike(p))
+    m.add(b_shoulder_flex=m.draw(10, 60), b_elbow=m.draw(60, 105), b_shoulder_abduct=8 + 12 * a * strike(p))
+    m.add(b_shoulder_twist=28 - 24 * a * strike(p), b_shoulder_swing=12 - 16 * a * strike(p))
 
 
 def swipe_in(m: Motion) -> None:

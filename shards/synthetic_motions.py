@@ -6,7 +6,7 @@ positive in the direction of the name. `d_` is the active side, `o_` the other o
     {d,o}_shoulder_flex (forward), _abduct (away from the trunk), _swing (about the vertical, across the body),
     _twist (about the upper arm, inwards), {d,o}_elbow (bent), {d,o}_hip_flex, _hip_abduct, {d,o}_knee, {d,o}_ankle (toes up)
     spine_bend (forward), spine_side (to the active side), spine_twist, head_turn, yaw (active shoulder forward), head_nod,
-    pitch (pelvis forward), lift (metres above standing on the lower foot)
+    pitch (pelvis forward), lift (metres above standing on the lower foot), surge and sway (metres forward, to the active side)
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Motion:
     curves: dict[str, np.ndarray] = field(default_factory=dict)
 
     def add(self, **degrees: np.ndarray | float) -> None:
-        """Adds to curves, in degrees (`lift` in metres). `b_` stands for both sides."""
+        """Adds to curves, in degrees (`lift`, `surge`, `sway` in metres). `b_` stands for both sides."""
         for name, value in degrees.items():
             for each in (f"d_{name[2:]}", f"o_{name[2:]}") if name.startswith("b_") else (name,):
                 self.curves[each] = self.curves.get(each, np.zeros_like(self.t)) + value
@@ -112,6 +112,22 @@ def idle(m: Motion) -> None:
     m.add(spine_bend=m.draw(-6, 10) + m.wander(1.5), spine_side=m.draw(-5, 5) + m.wander(1.5))
     m.add(spine_twist=m.wander(2), pitch=m.draw(-4, 8), head_nod=m.draw(-15, 15) + m.wander(3), head_turn=m.wander(8))
     m.add(yaw=m.wander(2))
+
+
+def react(m: Motion) -> None:
+    """What the rest of the body does when the arms move, and when nothing moves: it sways, and trunk and pelvis go along a
+    little. In motion capture of people who wave or raise their hands the pelvis turns by about a degree."""
+    m.add(pitch=m.wander(0.7, 0.4), surge=m.wander(0.004, 0.3), yaw=m.wander(1.0, 0.4), spine_side=m.wander(0.8, 0.4))
+    for side, sign in (("d", 1.0), ("o", -1.0)):
+        arm = sum(
+            (m.curves[name] for part in ("flex", "abduct", "swing") if (name := f"{side}_shoulder_{part}") in m.curves),
+            np.zeros_like(m.t),
+        )
+        moved = np.clip(arm - arm.mean(), -60, 60)
+        m.add(spine_twist=sign * m.draw(0, 0.12) * moved, spine_side=sign * m.draw(-0.06, 0.06) * moved)
+        m.add(
+            spine_bend=m.draw(-0.06, 0.1) * moved, yaw=sign * m.draw(0, 0.05) * moved, pitch=m.draw(-0.03, 0.04) * moved
+        )
 
 
 def pauses(m: Motion, standing: dict[str, np.ndarray]) -> None:
