@@ -61,6 +61,7 @@ Subjects differ in size, tempo, size of movement, habits and handedness; each is
 class Settings:
     """What decides the shards, with the seed.
 
+    without  names of activities that are left out; the clips of the others stay as they are
     wide    all activities and sensors, in clips of any length from 2 s (changes of posture: 1.5 s) to `seconds`, in which a
             movement may begin late, end early or pause
     """
@@ -71,6 +72,7 @@ class Settings:
     orientation: bool = False
     video_pixels: int = 96
     wide: bool = False
+    without: tuple[str, ...] = ()
 
     @property
     def sensors(self) -> Sensors:
@@ -78,7 +80,8 @@ class Settings:
 
     @property
     def activities(self) -> dict[str, Activity]:
-        return ACTIVITIES | EVERYDAY if self.wide else ACTIVITIES
+        known = ACTIVITIES | EVERYDAY if self.wide else ACTIVITIES
+        return {name: activity for name, activity in known.items() if name not in self.without}
 
 
 @dataclass(frozen=True)
@@ -277,6 +280,9 @@ def main() -> None:
         help=f"{len(ACTIVITIES | EVERYDAY)} activities instead of {len(ACTIVITIES)}, {len(WIDE_SENSORS)} sensors instead of"
         f" {len(SENSORS)}, clips from 1.5 s on, and movements that pause",
     )
+    p.add_argument(
+        "--without", nargs="+", default=[], metavar="ACTIVITY", help="leave these out, to ask for words never seen"
+    )
     p.add_argument("--orientation", action="store_true", help="orientation of the sensors beside imu")
     args = p.parse_args()
     if not 2 <= args.seconds <= 60:
@@ -284,8 +290,15 @@ def main() -> None:
     if args.source is not None:
         p.error("--source: the synthetic human has no source; leave it out")
     settings = Settings(
-        seed=args.seed, seconds=args.seconds, video=args.video, orientation=args.orientation, wide=args.wide
+        seed=args.seed,
+        seconds=args.seconds,
+        video=args.video,
+        orientation=args.orientation,
+        wide=args.wide,
+        without=tuple(args.without),
     )
+    if unknown := sorted({*args.without} - (ACTIVITIES | EVERYDAY).keys()):
+        p.error(f"--without {' '.join(unknown)}: the activities are {', '.join(sorted(ACTIVITIES | EVERYDAY))}")
     recordings = plan(args.subjects, args.val_subjects, args.test_subjects, args.clips_per_activity)
     with exit_on_fault(p):
         convert(

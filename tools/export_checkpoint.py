@@ -3,9 +3,11 @@
 python tools/export_checkpoint.py runs/quickstart --out models/quickstart
 python tools/export_checkpoint.py runs/mine/checkpoints/step_00000500 --out models/mine --results results/zeroshot
 python tools/export_checkpoint.py runs/mine --out models/mine --copy-frozen      frozen weights from elsewhere too: loads anywhere
-python tools/export_checkpoint.py runs/mine --out models/mine --phrases words.txt   their embeddings, for use without the text tower
+python tools/export_checkpoint.py runs/mine --out models/mine --half --phrases recipes/phrases/activities.txt
 
-It does not matter how many processes or which stage of ZeRO wrote the checkpoint. Weights are safetensors, one file a tower; what
+Without the tower of text a model knows the phrases that were stored with it: of --phrases, a text file with an activity a line
+(`walking up stairs`), each under the forms in which people ask for it (see aura/inference/phrases.py), beside the words of its
+classes and labels. It does not matter how many processes or which stage of ZeRO wrote the checkpoint. Weights are safetensors, one file a tower; what
 stands in the folder says aura/inference/release.py.
 """
 
@@ -21,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from aura.inference.model import Aura
+from aura.inference.phrases import read_phrases
+from aura.inference.words import known_words
 from aura.weights import RunError
 
 
@@ -31,20 +35,23 @@ def main(words: list[str] | None = None) -> int:
         "--out", type=Path, required=True, help="the folder; an older model in it is replaced as a whole"
     )
     parser.add_argument("--copy-frozen", action="store_true", help="copy frozen weights from elsewhere too")
+    parser.add_argument("--half", action="store_true", help="weights in float16: half the size, 3 digits")
     parser.add_argument(
-        "--phrases", type=Path, help="a text file, one phrase a line (default: the words of its classes)"
+        "--phrases", type=Path, help="a text file, one activity a line (default: the words of its classes)"
     )
     parser.add_argument("--results", type=Path, nargs="*", default=[], help="of recipes/evaluate.py, for the card")
     parser.add_argument("--licence", help="of the weights, an SPDX name (default: as the training data allow)")
     arguments = parser.parse_args(words)
     try:
-        phrases = None
-        if arguments.phrases is not None:
-            phrases = [line.strip() for line in arguments.phrases.read_text("utf-8").splitlines() if line.strip()]
         results = [read_results(folder) for folder in arguments.results]
-        Aura.from_pretrained(arguments.run).save_pretrained(
+        phrases = None if arguments.phrases is None else read_phrases(arguments.phrases)
+        model = Aura.from_pretrained(arguments.run)
+        if phrases is not None:
+            phrases += known_words(model.config)
+        model.save_pretrained(
             arguments.out,
             copy_frozen=arguments.copy_frozen,
+            half=arguments.half,
             phrases=phrases,
             results=results,
             licence=arguments.licence,

@@ -3,7 +3,7 @@
     python tools/results.py                 trains what is missing (resumable: a finished run is kept), then writes the page
     python tools/results.py --jobs 2        two runs at a time, a thread each
     python tools/results.py --write         writes the page from the runs that are there
-    python tools/results.py fine            one section: utd_mhad, utd_towers, zero_shot, fine, utd_fine (these train), virtual_imu (a minute)
+    python tools/results.py fine            one section: utd_mhad, utd_towers, zero_shot, mini, fine, utd_fine (these train), virtual_imu (a minute)
 
 Needs the shards of UTD-MHAD, cmu_bvh and bandai_namco in data/ (README, "Data"), and the stored texts of the first:
 
@@ -14,7 +14,8 @@ The section utd_towers chooses learning rates on training subjects alone, from t
     python -m shards.utd_mhad --source DIR --out data/utd_mhad_val --val-subjects 3,7
     python tools/precompute.py data/utd_mhad_val --recipe recipes/utd_mhad.yaml --out data/utd_mhad_val_stored --streams text
 
-The section zero_shot reads the shards that `make zero_shot` makes, and data/berkeley_mhad and data/sp_sw_har.
+The sections zero_shot and mini read the shards that `make zero_shot` and `make mini data/synthetic_wordless_stored/manifest.json`
+make, and data/berkeley_mhad and data/sp_sw_har.
 
 Test subjects are used once per recipe and seed; what chose the hyper-parameters is said on the page.
 """
@@ -39,7 +40,8 @@ from results_runs import ROOT, Run, make_all
 SECTIONS: dict[str, tuple[Callable[[], Sequence[Run]], Callable[[], str]]] = {
     "utd_mhad": (results_utd.runs, results_utd.tables),
     "utd_towers": (results_towers.runs, results_towers.tables),
-    "zero_shot": (results_zero.runs, results_zero.tables),
+    "zero_shot": (results_zero.ZERO_SHOT.runs, results_zero.ZERO_SHOT.tables),
+    "mini": (results_zero.MINI.runs, results_zero.MINI.tables),
     "virtual_imu": (lambda: (), results_virtual.tables),
     "fine": (results_fine.runs, results_fine.tables),
     "utd_fine": (results_fine.utd_runs, results_fine.utd_tables),

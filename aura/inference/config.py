@@ -29,6 +29,7 @@ from aura.weights import RunError
 CONFIG = "config.json"
 OWN = ("inputs", "towers", "objective", "embedding", "name")  # keys of a recipe that stand in the configuration itself
 SHOWN = 3  # faults of a file
+BUNDLED = {"aura-mini": Path(aura.__file__).parent / "mini"}  # models that come with the library
 NAME = re.compile(r"(imu|mocap|pose2d|video|text)(_[a-z0-9_]+)?")
 
 
@@ -91,6 +92,12 @@ class ModelConfig(Config):
         model = getattr(self.towers.get("text"), "model", "")
         package = model.removeprefix("package:").partition("/")[0] if str(model).startswith("package:") else ""
         return package if package and importlib.util.find_spec(package) is None else ""
+
+
+def place_of(path: str | Path) -> Path:
+    """The folder that is meant: of that name, else of a model that comes with the library."""
+    folder = Path(path).expanduser()
+    return folder if folder.exists() else BUNDLED.get(str(path), folder)
 
 
 def read_config(folder: Path) -> ModelConfig:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from aura import hub
 from aura.data.batch import Stream
 from aura.inference.align import Placing, place
-from aura.inference.config import CONFIG, ModelConfig, config_of_checkpoint, read_config
+from aura.inference.config import CONFIG, ModelConfig, config_of_checkpoint, place_of, read_config
 from aura.inference.reading import Given, Windows, embed_given, read_given, settings_for
 from aura.inference.release import build_module, load_release, mend, write_release
 from aura.inference.words import known_words, prompts_of, stored_words
@@ -82,7 +82,7 @@ class Aura:
         token: str | None = None,
     ) -> Aura:
         """A model by the folder that `save_pretrained` wrote, by a run or one of its checkpoints, or by its name on the Hugging
-        Face Hub (`user/name`).
+        Face Hub (`user/name`); `aura-mini` comes with the library.
 
         modalities    load (and fetch) the towers of these streams or kinds alone, such as ["imu", "text"]; None: all. Without
                       the tower of text, words are those of `config.phrases`
@@ -93,7 +93,7 @@ class Aura:
         """
         if isinstance(modalities, str) or (modalities is not None and not modalities):
             raise ValueError(f"modalities is {modalities!r}: give a list of streams, or None for all")
-        folder = Path(path).expanduser()
+        folder = place_of(path)
         if not folder.exists() and folder.parent.is_dir():
             mend(folder)
         if not folder.exists():

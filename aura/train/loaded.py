@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from aura.data.files import sha256_of
-from aura.inference.config import CONFIG
+from aura.inference.config import CONFIG, place_of
 from aura.inference.model import Aura
 from aura.model import AuraModel
 from aura.tasks.zeroshot import Prompts
@@ -47,9 +47,10 @@ class Loaded:
 def load_run(path: str | Path, device: str = "cpu") -> Loaded:
     """The model of a run (its latest checkpoint), of a checkpoint, or of a folder that `save_pretrained` wrote. RunError,
     RecipeError."""
-    if (Path(path) / CONFIG).is_file():
-        return _load_release(Path(path), device)
-    found = find_checkpoint(Path(path))
+    path = place_of(path)
+    if (path / CONFIG).is_file():
+        return _load_release(path, device)
+    found = find_checkpoint(path)
     state = read_state(found)
     if state is None:
         raise RunError(f"{found} is not a whole checkpoint: files that its state.json names are missing")
