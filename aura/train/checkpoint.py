@@ -5,6 +5,7 @@ checkpoints/step_00000500/
     shared.safetensors             temperatures and biases
     classifiers.safetensors        <side>.weight, <side>.bias, where the objective has classifiers
     optimizer.safetensors          <state>/<parameter name>
+    last.safetensors               with train.ema: the trained parameters, where the files of the towers hold their average
     random-00000.safetensors       random state of each rank
     recipe.yaml
     state.json                     step, position of the reader, ranks, metrics; size and SHA-256 of all files
@@ -31,6 +32,7 @@ from torch import Tensor, nn
 from aura.data.files import sha256_of, sync_folder
 from aura.model import AuraModel
 from aura.towers.tower import Tower
+from aura.train.average import Average
 from aura.train.optim import load_optimizer_state, optimizer_state
 from aura.train.recipe import Recipe, to_yaml
 from aura.train.rundir import RunError, write_atomic
@@ -57,9 +59,9 @@ class State:
 
 
 def save(
-    folder: Path, state: State, recipe: Recipe, accelerator: Any, model: nn.Module, optimizer: Any, keep: int
+    folder: Path, state: State, recipe: Recipe, accelerator: Any, model: nn.Module, optimizer: Any, average: Average
 ) -> Path:
-    """Writes `folder`/step_N and points `latest` to it. Every rank calls it. Raises RunError on all ranks if one failed."""
+    """Writes `folder`/step_N, with the average of the weights where there is one, and points `latest` to it. Every rank calls it. Raises RunError on all ranks if one failed."""
     module = unwrapped(model)
     name = f"step_{state.step:08d}"
     temporary = folder / f".writing-{name}"
@@ -69,10 +71,14 @@ def save(
         fault = _attempt(lambda: _empty_folder(temporary))
     _agree(accelerator, fault, folder)
 
-    weights = {f"towers/{stream}": _tower_state(module, stream) for stream in module.towers}
-    weights["shared"] = _whole(dict(module.temperature.named_parameters()))
-    if module.classifiers:
-        weights["classifiers"] = _whole(dict(module.classifiers.named_parameters()))
+    weights = {}
+    if average.decay is not None:
+        weights["last"] = _whole({name: p for name, p in module.named_parameters() if p.requires_grad})
+    with average.in_place():
+        weights |= {f"towers/{stream}": _tower_state(module, stream) for stream in module.towers}
+        weights["shared"] = _whole(dict(module.temperature.named_parameters()))
+        if module.classifiers:
+            weights["classifiers"] = _whole(dict(module.classifiers.named_parameters()))
     moments = optimizer_state(module, optimizer)
     rank = accelerator.process_index
     fault = _attempt(lambda: save_file(_random_state(), temporary / f"random-{rank:05d}.safetensors"))
@@ -90,7 +96,7 @@ def save(
         fault = _attempt(lambda: _finish(folder, temporary, name, state, accelerator.num_processes))
     _agree(accelerator, fault, folder, temporary)
     if main:
-        _prune(folder, name, keep)
+        _prune(folder, name, recipe.checkpoint.keep)
     accelerator.wait_for_everyone()
     return folder / name
 
@@ -239,6 +245,18 @@ def load_towers(path: Path, module: AuraModel) -> list[str]:
             mine = {k: v for k, v in mine.items() if not k.startswith("branch.")}
         fit(module.towers[stream], mine, file)
     return shared
+
+
+def load_last(path: Path, module: AuraModel) -> None:
+    """The parameters that training goes on from, where a checkpoint keeps them beside their average. RunError."""
+    file = path / "last.safetensors"
+    if not file.exists():
+        return
+    tensors = read_tensors(file)
+    wanted = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    if wanted.keys() != tensors.keys() or any(p.shape != tensors[name].shape for name, p in wanted.items()):
+        raise RunError(f"{file} has other parameters than this recipe trains")
+    module.load_state_dict(tensors, strict=False)
 
 
 def load_training(path: Path, accelerator: Any, model: nn.Module, optimizer: Any) -> State:

@@ -81,7 +81,8 @@ def memory(recipe: Recipe, model: AuraModel, batch: Batch, ranks: int) -> list[s
     """What a rank holds: weights, gradients and moments (in DDP, and shared out by ZeRO), and what the forward pass of a chunk
     keeps for the backward pass, measured on some rows. Temporary buffers and the allocator's own come on top."""
     trained, frozen = count([model], True), count([model], False)
-    weights, gradients, moments = 4 * (trained + frozen), 4 * trained, ADAM_BYTES * trained
+    average = 4 * trained if recipe.train.ema is not None else 0
+    weights, gradients, moments = 4 * (trained + frozen) + average, 4 * trained, ADAM_BYTES * trained
     local = recipe.train.batch // ranks
     rows = min(recipe.train.chunk or local, local)
     few = min(ROWS, len(batch) // 2) or 1

@@ -64,6 +64,10 @@ def _configure_deepspeed(accelerator: Any, recipe: Recipe) -> None:
         "train_micro_batch_size_per_gpu": min(recipe.train.chunk or rows, rows),
         "gradient_accumulation_steps": 1,  # chunks and accumulated batches are ours
     }
+    if recipe.train.ema is not None and int(config.get("zero_optimization", {}).get("stage", 0)) == 3:
+        raise RunError(
+            "train.ema: ZeRO-3 holds parts of the parameters, of which no average is kept; take stage 2, or null"
+        )
     for key in ("bf16", "fp16", "amp"):
         if config.get(key, {}).get("enabled") is True:
             raise RunError(

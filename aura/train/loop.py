@@ -25,6 +25,7 @@ from aura.model import Embeddings
 from aura.objectives.config import Objective
 from aura.tasks.evaluate import evaluate
 from aura.train import checkpoint
+from aura.train.average import Average
 from aura.train.build import build, keep_facts
 from aura.train.checks import check_data
 from aura.train.health import EVERY, Watch, gradient_norms, health
@@ -87,6 +88,9 @@ def _pretrain(
     if recipe.train.compile:
         for tower in model.towers.values():
             tower.compile()
+    average = Average(model, recipe.train.ema)
+    if found is not None:
+        checkpoint.load_last(found, model)
     optimizer = make_optimizer(model, recipe.train.optimizer)
     parameters = {kind: sum(p.numel() for p in model.parameters() if p.requires_grad is kind) for kind in (True, False)}
     model, optimizer = accelerator.prepare(model, optimizer)
@@ -138,15 +142,16 @@ def _pretrain(
         done = state.step == recipe.train.steps
         due = done or (state.step > 0 and recipe.eval.every and state.step % recipe.eval.every == 0)
         if held_out is not None and due and not state.metrics and not stop:
-            metrics, stop = evaluate(
-                (batch for batch, _ in together(held_out, accelerator)),
-                model,
-                accelerator,
-                recipe.objective,
-                prompts,
-                tokenize,
-                signals.stop,
-            )
+            with average.in_place():
+                metrics, stop = evaluate(
+                    (batch for batch, _ in together(held_out, accelerator)),
+                    model,
+                    accelerator,
+                    recipe.objective,
+                    prompts,
+                    tokenize,
+                    signals.stop,
+                )
             if not stop:
                 state.metrics = metrics | {"score": score(metrics, recipe.checkpoint.best)}
                 unsaved = True
@@ -158,7 +163,7 @@ def _pretrain(
         if unsaved and (stop or done or state.metrics or state.step % recipe.checkpoint.every == 0):
             state.position = merge_positions(gather_objects(state.position, accelerator))
             run_dir.sync()
-            found = checkpoint.save(folder, state, recipe, accelerator, model, optimizer, recipe.checkpoint.keep)
+            found = checkpoint.save(folder, state, recipe, accelerator, model, optimizer, average)
             unsaved = False
             pusher.offer(found, state.step)
         pusher.report(run_dir, state.step)
@@ -192,6 +197,7 @@ def _pretrain(
             stats |= gradient_norms(checkpoint.unwrapped(model))
         grad_norm = update(accelerator, model, optimizer, recipe.train.clip, state.step + 1)
         state, unsaved = checkpoint.State(state.step + 1, position, {}), True
+        average.update(state.step)
 
         if trackers is not None:
             taken = time.perf_counter() - started

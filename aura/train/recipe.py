@@ -62,6 +62,13 @@ class Train(Config):
         default="no", description="bf16: autocast around the towers; parameters stay float32"
     )
     compile: bool = Field(default=False, description="torch.compile of the towers")
+    ema: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="decay of an average of the weights over the steps, such as 0.999, which is evaluated, saved and given away in"
+        " their place; not with ZeRO-3; null: none",
+    )
 
 
 class Eval(Config):

@@ -12,6 +12,7 @@ from accelerate import Accelerator, DeepSpeedPlugin, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState, GradientState
 
 from aura.train import checkpoint
+from aura.train.average import Average
 from aura.train.loss import compute_loss
 from aura.train.optim import make_optimizer, set_lr
 from aura.train.step import forward_backward
@@ -63,7 +64,7 @@ def train(start: Path | None, out: Path, case: str, steps: int) -> list[float]:
     if accelerator.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
     accelerator.wait_for_everyone()
-    checkpoint.save(out, state, recipe, accelerator, model, optimizer, keep=2)
+    checkpoint.save(out, state, recipe, accelerator, model, optimizer, Average(model, None))
     if case.startswith("zero"):
         model.destroy()
     AcceleratorState._reset_state()

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import aura
 from aura.train import checkpoint
+from aura.train.average import Average
 from aura.train.optim import make_optimizer
 from aura.train.rundir import RunError
 from aura.weights import load_weights
@@ -135,7 +136,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(saved, monkeypatch):
     path = checkpoint.latest_checkpoint(saved)
     checkpoint.load_training(path, accelerator, model, optimizer)
     with pytest.raises(RunError, match=r"No space left on device.*last whole checkpoint stands"):
-        checkpoint.save(saved, checkpoint.State(3, {}, {}), recipe, accelerator, model, optimizer, 2)
+        checkpoint.save(saved, checkpoint.State(3, {}, {}), recipe, accelerator, model, optimizer, Average(model, None))
     assert sorted(p.name for p in saved.iterdir()) == ["latest", "step_00000001", "step_00000002"]
     assert checkpoint.latest_checkpoint(saved) == path
 
@@ -147,7 +148,13 @@ def test_the_last_ones_and_the_best_stay(tmp_path):
     checkpoint.load_training(tmp_path / "c" / "step_00000001", accelerator, model, optimizer)
     for step, score in enumerate([0.1, 0.9, 0.3, 0.2, 0.4], start=1):
         checkpoint.save(
-            tmp_path / "c", checkpoint.State(step, {}, {"score": score}), recipe, accelerator, model, optimizer, 2
+            tmp_path / "c",
+            checkpoint.State(step, {}, {"score": score}),
+            recipe,
+            accelerator,
+            model,
+            optimizer,
+            Average(model, None),
         )
     names = sorted(p.name for p in (tmp_path / "c").glob("step_*"))
     assert names == ["step_00000002", "step_00000004", "step_00000005"]
