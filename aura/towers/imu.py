@@ -35,11 +35,17 @@ class ImuTransformerConfig(TransformerSettings):
     )
     norms: bool = Field(default=True, description="the lengths of force and rate as channels")
     placements: bool = Field(default=True, description="tell the tower where each sensor is worn")
+    fusion: Literal["tokens", "sensors"] = Field(
+        default="tokens",
+        description="tokens: of all sensors pooled at once; sensors: each sensor alone, then the mean of their directions, in which"
+        " more sensors than in training, or other ones, do no harm",
+    )
     moments: Moments | None = None
 
 
 class ImuTransformer(TransformerTower):
-    """One encoder shared by all sensors; a row's embedding pools the tokens of all its sensors and times."""
+    """One encoder shared by all sensors; a row's embedding pools the tokens of all its sensors and times, or is the mean of its
+    sensors' own."""
 
     any_sensors = True
 
@@ -73,12 +79,18 @@ class ImuTransformer(TransformerTower):
         if self.placement is not None and stream.placement is not None:
             tokens = tokens + self.placement(stream.placement.flatten())[:, None]
         tokens = self.transformer(tokens, mask.flatten(0, 1)).unflatten(0, (b, s))
-        if self.pool is None:
-            pooled = masked_mean(tokens, mask, (1, 2))
+        if self.config.fusion == "sensors":
+            each = self._pooled(tokens.flatten(0, 1), mask.flatten(0, 1)).unflatten(0, (b, s))
+            worn = mask.any(-1)
+            pooled = masked_mean(self.width**0.5 * nn.functional.normalize(each, dim=-1), worn, 1)
         else:
-            pooled = self.pool(tokens.flatten(1, 2), mask.flatten(1, 2))
+            pooled = self._pooled(tokens.flatten(1, 2), mask.flatten(1, 2))
         moments = None
         if self.branch is not None:
             each = self.branch(x, mask.flatten(0, 1)).unflatten(0, (b, s))
             moments = masked_mean(each, mask, 1)
         return TowerOutput(pooled, tokens, mask, moments)
+
+    def _pooled(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(B, N, W) -> (B, W) over those of the tokens that are there."""
+        return masked_mean(tokens, mask, 1) if self.pool is None else self.pool(tokens, mask)

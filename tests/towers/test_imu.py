@@ -32,9 +32,10 @@ def test_the_default_is_small_enough():
 
 
 @pytest.mark.parametrize("pool", ["mean", "attention"])
+@pytest.mark.parametrize("fusion", ["tokens", "sensors"])
 @pytest.mark.parametrize("world", ["none", "start", "mean"])
-def test_what_is_not_valid_changes_no_value_and_no_gradient(pool, world):
-    made = tower(pool=pool, world=world, moments=Moments(width=16))
+def test_what_is_not_valid_changes_no_value_and_no_gradient(pool, fusion, world):
+    made = tower(pool=pool, fusion=fusion, world=world, moments=Moments(width=16))
     stream = imu_stream(3, 2)
     stream.valid[0, :, 200:] = False
     stream.valid[1, 1, :33] = False
@@ -53,6 +54,20 @@ def test_what_is_not_valid_changes_no_value_and_no_gradient(pool, world):
     clean, dirty = run(0.0), run(float("nan"))
     assert all(torch.equal(a, b) for a, b in zip(clean, dirty))
     assert all(x.isfinite().all() for x in clean)
+
+
+@pytest.mark.parametrize("pool", ["mean", "attention"])
+def test_each_sensor_alone_then_the_mean_of_their_directions(pool):
+    made, stream = tower(sensors=3, pool=pool, fusion="sensors").eval(), imu_stream(4, 3)
+    stream.sensor_mask[1, 2] = False
+    each = []
+    for sensor in range(3):
+        one = stream.map(lambda tensor, s=sensor: tensor[:, s : s + 1] if tensor.dim() > 1 else tensor)
+        vector = made(one).pooled
+        each.append(vector / vector.norm(dim=1, keepdim=True))
+    expected = torch.stack(each, 1).mean(1)
+    expected[1] = (each[0][1] + each[1][1]) / 2
+    torch.testing.assert_close(made(stream).pooled, 32**0.5 * expected)
 
 
 def test_a_masked_sensor_does_not_count():
