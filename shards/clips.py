@@ -1,7 +1,8 @@
 """Pieces of a video file as clips that a shard may hold: copied where the file allows it, else encoded anew.
 
 A clip must be H.264 yuv420p at constant rate with a key frame in each second. A file that is so is cut at its key frames
-without touching a picture; any other is decoded once, from its start to its end, whatever the number of clips.
+without touching a picture; any other is decoded once, from its start to its end, whatever the number of clips. So is one whose
+frames lie on their side or have pixels that are not square: clips show their pictures as they are, to all who read them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
 
+from aura.data.film import as_shown, open_film, pixel_aspect, scan, shown_size, upright
 from aura.data.video import encode_h264
 
 KEY_S = 1.0 + 1e-3  # longest time from one key frame to the next, of a file that is copied
@@ -41,12 +43,14 @@ class Clip:
 class VideoFile:
     """What the packets of a file say: times in seconds from the first frame, in the order of the file.
 
-    Times are those at which frames are shown; `fits` says that pieces between key frames are clips as they are.
+    Width and height are those of its pictures as they are to be shown; aspect is that of a pixel as it is stored. Times are
+    those at which frames are shown; `fits` says that pieces between key frames are clips as they are.
     """
 
     path: Path
     width: int
     height: int
+    aspect: float
     rate_hz: float
     times: np.ndarray
     keys: np.ndarray
@@ -58,26 +62,24 @@ class VideoFile:
 
 
 def look(path: Path) -> VideoFile:
-    """What a file is, without decoding it. ValueError, naming the file, where it is no video or damaged."""
+    """What a file is, by its first frame and its packets. ValueError, naming the file, where it is no video or damaged."""
     try:
-        with av.open(str(path), "r") as container:
-            if not container.streams.video:
-                raise ValueError(f"{path.name} holds no video")
-            stream = container.streams.video[0]
-            # Not the packets themselves: together they are the file, which may be larger than memory.
-            frames = [(p.pts, p.is_keyframe) for p in container.demux(stream) if p.size and not p.is_discard]
-            if not frames or stream.time_base is None or any(pts is None for pts, _ in frames):
-                raise ValueError(f"{path.name} holds no frame, or frames without a time")
+        with open_film(path) as (container, stream):
+            shown, frames = scan(container, stream)
+            if shown is None or stream.time_base is None or any(pts is None for pts, _ in frames):
+                raise ValueError("the file holds no frame, or frames without a time")
             if len(frames) < stream.frames:
-                raise ValueError(f"{path.name} is truncated: {len(frames)} of {stream.frames} frames are there")
+                raise ValueError(f"the file is truncated: {len(frames)} of {stream.frames} frames are there")
             stamps = np.array([pts for pts, _ in frames], np.int64)
             keys = np.array([key for _, key in frames])
             times = np.asarray(stamps - stamps.min(), float) * float(stream.time_base)
-            context = stream.codec_context
-            plain = context.name == "h264" and context.pix_fmt == "yuv420p"
-            width, height = context.width, context.height
+            context, aspect = stream.codec_context, pixel_aspect(stream)
+            plain = context.name == "h264" and context.pix_fmt == "yuv420p" and as_shown(shown, aspect)
+            width, height = shown_size(shown, aspect)
     except av.FFmpegError as error:
         raise ValueError(f"{path.name} cannot be read, it is truncated or damaged: {_why(error)}") from error
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error
     steps = np.diff(np.sort(times))
     rate = float((len(times) - 1) / times.max()) if len(times) > 1 and times.max() > 0 else 0.0
     even = bool(rate and np.abs(steps * rate - 1).max() < JITTER)
@@ -86,7 +88,7 @@ def look(path: Path) -> VideoFile:
     first = times[at]
     closed = bool(keys[0]) and bool((np.repeat(first, np.diff(at, append=len(keys))) <= times).all())
     dense = bool(np.diff(first, append=times.max()).max() <= KEY_S) if closed else False
-    return VideoFile(path, width, height, rate, times, keys, plain and even and closed and dense)
+    return VideoFile(path, width, height, aspect, rate, times, keys, plain and even and closed and dense)
 
 
 def _why(error: av.FFmpegError) -> str:
@@ -179,7 +181,7 @@ def _encoded(file: VideoFile, spans: Sequence[tuple[float, float]], rate_hz: flo
             while then is not None and here is not None and abs(then[0] - wanted) < abs(here[0] - wanted):
                 here, then = then, next(frames, None)
             assert here is not None
-            yield _picture(to_rgb, here[1], width, height)
+            yield _picture(file, to_rgb, here[1], width, height)
 
     for begin, end in spans:
         first, stop = (math.ceil(max(x, 0.0) * rate_hz - 1e-6) for x in (begin, end))
@@ -198,19 +200,17 @@ def pictures(file: VideoFile, width: int, height: int, numbers: Collection[int])
         if number > last:
             return
         if number in numbers:
-            yield number, _picture(to_rgb, frame, width, height)
+            yield number, _picture(file, to_rgb, frame, width, height)
 
 
-def _picture(to_rgb: VideoReformatter, frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
-    return to_rgb.reformat(frame, width=width, height=height, format="rgb24", threads=1).to_ndarray()
+def _picture(file: VideoFile, to_rgb: VideoReformatter, frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
+    return upright(frame, file.aspect, to_rgb, (width, height))
 
 
 def _frames(file: VideoFile) -> Iterator[tuple[float, av.VideoFrame]]:
     """(seconds from the first frame, frame) in the order in which they are shown."""
     try:
-        with av.open(str(file.path), "r") as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
+        with open_film(file.path) as (container, stream):
             zero = None
             for frame in container.decode(stream):
                 if frame.pts is None:

@@ -6,17 +6,23 @@ python tools/demo.py --space DIR --model user/name                            wr
 
 from __future__ import annotations
 
-import aura.interrupt  # noqa: F401  # first: what follows takes long to import
+import aura.interrupt  # first: what follows takes long to import
 
 # isort: split
 import argparse
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from aura.data.storage import StorageError
 from aura.data.writer import ShardError
 from aura.weights import RunError
+
+
+def _interrupt(number: int, _: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt(number)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,8 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         from aura.demo.page import serve
 
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # uploads are deleted on the way out
+        signal.signal(signal.SIGTERM, _interrupt)  # uploads are deleted on the way out
         serve(options.model, options.samples, port=options.port, max_mb=options.max_mb)
+    except KeyboardInterrupt as error:
+        aura.interrupt.die(*error.args)
     except (RunError, ShardError, StorageError, ImportError, OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
     return 0

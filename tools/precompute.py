@@ -26,6 +26,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,8 +42,7 @@ from aura.data.files import atomic, pack
 from aura.data.index import BadSample, Record, Split, open_folder, open_split
 from aura.data.sample import KEY
 from aura.data.storage import Storage, StorageError
-from aura.data.streams import Options, fit_frames, grid_items, read_video
-from aura.data.video import decode_frames
+from aura.data.streams import Options, fit_frame, grid_items, read_video
 from aura.data.writer import MANIFEST, Dropped, Part, ShardError, assemble, open_parts, part_path, write_part
 from aura.model import AuraModel
 from aura.towers import make_tokenizer
@@ -202,12 +202,9 @@ def load_frames(record: Record, name: str, settings: Any) -> tuple[Rows, dict] |
     if stream is None:
         return None
     count = grid_items(stream, settings.grid_hz)
-    try:
-        frames = decode_frames(record.bytes(f"{name}.mp4"), np.arange(count) / settings.grid_hz)
-    except ValueError as error:
-        raise BadSample(f"{record.where}.{name}.mp4: {error}") from error
+    frames = record.frames(name, np.arange(count) / settings.grid_hz, partial(fit_frame, size=settings.size))
     entry = {"rate_hz": float(settings.grid_hz), "start_s": float(stream["start_s"]), "length": count}
-    return [(frame,) for frame in torch.from_numpy(fit_frames(frames, settings.size))], entry
+    return [(frame,) for frame in torch.from_numpy(frames)], entry
 
 
 def load_clips(record: Record, name: str, settings: Input, window: Window, stride_s: float) -> tuple[Rows, dict] | None:

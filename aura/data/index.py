@@ -13,7 +13,7 @@ import math
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -178,12 +178,13 @@ class Record:
         start, size = self._member(name)[:2]
         return bytes(self._pieces([(start, size)])[0])
 
-    def frames(self, video: str, times_s: np.ndarray) -> np.ndarray:
-        """Frames of a video (F, H, W, 3) uint8 nearest to times (F,) in seconds since its first one."""
+    def frames(self, video: str, times_s: np.ndarray, fit: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """What `fit` keeps of the frames (H, W, 3) uint8 of a video nearest to times (F,) in seconds since its first one: (F,
+        ...)."""
         from aura.data.video import decode_frames  # av, which nothing else here needs
 
         try:
-            return decode_frames(self.bytes(f"{video}.mp4"), times_s)
+            return decode_frames(self.bytes(f"{video}.mp4"), times_s, fit)
         except ValueError as error:
             raise BadSample(f"{self.where}.{video}.mp4: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -46,15 +47,15 @@ class MemoryRecord(Record):
         out[...] = values
         return out
 
-    def frames(self, video: str, times_s: np.ndarray) -> np.ndarray:
+    def frames(self, video: str, times_s: np.ndarray, fit: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         value = self.arrays[video]
         if isinstance(value, bytes):
             try:
-                return decode_frames(value, times_s)
+                return decode_frames(value, times_s, fit)
             except ValueError as error:
                 raise BadSample(f"{self.where}.{video}: {error}") from error
         nearest = np.rint(np.asarray(times_s) * self.head["streams"][video]["rate_hz"]).astype(int)
-        return value[np.clip(nearest, 0, len(value) - 1)]
+        return np.stack([fit(np.array(value[i])) for i in np.clip(nearest, 0, len(value) - 1)])
 
     def _array(self, name: str) -> np.ndarray:
         value = self.arrays[name]

@@ -9,6 +9,7 @@ are none. What is drawn for the augmentation has names `draws.<name>`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ def read_video(
         rows = finite(record, f"{name}.emb", record.items(f"{name}.emb", first, last + 1))[index - first]
         out["values"][...] = np.where(valid[:, None], rows, 0)
         return out
-    out["values"][...] = fit_frames(record.frames(name, index / rate), config.size)
+    out["values"][...] = record.frames(name, index / rate, partial(fit_frame, size=config.size))
     out["values"][~valid] = 0
     return out
 
@@ -64,16 +65,16 @@ def grid_items(stream: Mapping, grid_hz: float) -> int:
     return int(np.floor((stream["length"] - 1) / stream["rate_hz"] * grid_hz + 1e-6)) + 1
 
 
-def fit_frames(frames: np.ndarray, size: int) -> np.ndarray:
-    """RGB frames (F, H, W, 3) uint8 to (F, 3, size, size): the short side scaled to `size`, then cut in the centre."""
-    height, width = frames.shape[1:3]
-    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
+def fit_frame(image: np.ndarray, size: int) -> np.ndarray:
+    """An RGB frame (H, W, 3) uint8 to (3, size, size): the short side scaled to `size`, then cut in the centre."""
+    height, width = image.shape[:2]
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
     if min(height, width) != size:
         scale = size / min(height, width)
         shape = (max(size, round(height * scale)), max(size, round(width * scale)))
         pixels = torch.nn.functional.interpolate(pixels, shape, mode="bicubic", antialias=True)
     top, left = (pixels.shape[2] - size) // 2, (pixels.shape[3] - size) // 2
-    return pixels[:, :, top : top + size, left : left + size].contiguous().numpy().copy()
+    return pixels[0, :, top : top + size, left : left + size].contiguous().numpy()
 
 
 def blank_video(seconds: float, options: Options) -> Fields:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import av
@@ -16,7 +16,12 @@ import numpy as np
 from av.codec.context import Flags
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 from numpy.typing import ArrayLike
+
+from aura.data.film import open_film, pixel_aspect, upright
+
+Fit = Callable[[np.ndarray], np.ndarray]  # what is kept of a frame (H, W, 3)
 
 
 def encode_h264(frames: ArrayLike | Iterator[np.ndarray], fps: float, *, crf: int = 23) -> bytes:
@@ -64,30 +69,33 @@ def _film(frames: np.ndarray) -> np.ndarray:
     return frames
 
 
-def decode_frames(mp4: bytes, times_s: ArrayLike) -> np.ndarray:
-    """The frames nearest in time: uint8 RGB (F, H, W, 3) for times (F,) in seconds since the first frame.
+def decode_frames(mp4: bytes, times_s: ArrayLike, fit: Fit | None = None) -> np.ndarray:
+    """The frames nearest in time: uint8 RGB (F, H, W, 3) for times (F,) in seconds since the first frame, upright and with
+    square pixels (see `aura.data.film`).
 
     Frames are found by their time stamps (a file may start at any), in any order of times, repeats included. Decoding
     starts at the key frame before each wanted frame; where these touch most groups of pictures all is decoded once.
 
-    ValueError, naming the cause: no video in the bytes, a truncated or damaged file, a time more than one frame before
-    the first or after the last frame.
+    fit    what is kept of a frame, such as a smaller one: no more than one is held at its full size
+
+    ValueError, naming the cause: no video in the bytes, a truncated or damaged file, frames beyond
+    `aura.data.film.MOST_SIZE`, a time more than one frame before the first or after the last frame.
     """
     times = np.asarray(times_s, float).reshape(-1)
     try:
-        with av.open(io.BytesIO(mp4), "r") as container:
-            if not container.streams.video:
-                raise ValueError("the file holds no video stream")
-            return _decode(container, times)
+        with open_film(mp4) as (container, stream):
+            return _decode(container, stream, times, fit)
     except av.FFmpegError as error:
         raise ValueError(f"video of {len(mp4)} bytes cannot be read, it is truncated or damaged: {error}") from error
 
 
-def _decode(container: InputContainer, times: np.ndarray) -> np.ndarray:
-    stream = container.streams.video[0]
-    context = stream.codec_context
-    # One thread: samples are read in parallel already, and a pool in every worker costs more than it gives.
-    context.thread_type, context.thread_count = "NONE", 1
+def _decode(container: InputContainer, stream: VideoStream, times: np.ndarray, fit: Fit | None) -> np.ndarray:
+    aspect, to_rgb = pixel_aspect(stream), VideoReformatter()
+
+    def kept(frame: av.VideoFrame) -> np.ndarray:
+        image = upright(frame, aspect, to_rgb)
+        return image if fit is None else fit(image)
+
     packets = [packet for packet in container.demux(stream) if packet.size]
     shown = [packet for packet in packets if not packet.is_discard]
     if not shown:
@@ -97,7 +105,8 @@ def _decode(container: InputContainer, times: np.ndarray) -> np.ndarray:
     if any(packet.pts is None for packet in packets) or stream.time_base is None:
         raise ValueError("the video has frames without a time stamp")
     stamps = np.unique(np.array([packet.pts for packet in shown], np.int64))
-    wanted = stamps[_nearest((stamps - stamps[0]) * float(stream.time_base), times)]
+    # Without times one frame says of what shape none are.
+    wanted = stamps[_nearest((stamps - stamps[0]) * float(stream.time_base), times)] if len(times) else stamps[:1]
 
     # Groups of pictures: packets from one key frame to the next. A frame is in the last group whose key is not later.
     keys = [index for index, packet in enumerate(packets) if packet.is_keyframe]
@@ -111,33 +120,34 @@ def _decode(container: InputContainer, times: np.ndarray) -> np.ndarray:
     missing = set(wanted.tolist())
     for begin, until in zip(starts, [*starts[1:], len(packets)]):
         here = missing if until == len(packets) else {s for s in missing if s < packets[until].pts}
-        _decode_from(context, packets, begin, here, images)
+        _decode_from(stream.codec_context, packets, begin, here, images, kept)
         missing -= images.keys()
     if missing:
         raise ValueError(
             f"the video is damaged: {len(missing)} of the {len(set(wanted.tolist()))} frames did not decode"
         )
-    if not len(times):
-        return np.empty((0, context.height, context.width, 3), np.uint8)
-    return np.stack([images[stamp] for stamp in wanted.tolist()])
+    return np.stack([images[stamp] for stamp in wanted.tolist()])[: len(times)]
 
 
 def _decode_from(
-    context: av.VideoCodecContext, packets: list[av.Packet], begin: int, wanted: set[int], images: dict[int, np.ndarray]
+    context: av.VideoCodecContext,
+    packets: list[av.Packet],
+    begin: int,
+    wanted: set[int],
+    images: dict[int, np.ndarray],
+    kept: Callable[[av.VideoFrame], np.ndarray],
 ) -> None:
-    """Decodes from packet `begin` (a key frame) until all wanted stamps are in `images`."""
+    """Decodes from packet `begin` (a key frame) until what is kept of all wanted stamps is in `images`."""
     wanted = set(wanted)
     if not wanted:
         return
     context.flush_buffers()
-    # One for all frames: each frame's own would set its tables up anew, at four times the cost.
-    to_rgb = VideoReformatter()
     for packet in [*packets[begin:], None]:
         for frame in context.decode(packet):
             if frame.pts in wanted:
                 if frame.is_corrupt:
                     raise ValueError(f"the video is damaged at {float(frame.time or 0):.3f} s")
-                images[frame.pts] = to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()
+                images[frame.pts] = kept(frame)
                 wanted.discard(frame.pts)
         if not wanted:
             return

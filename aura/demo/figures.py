@@ -177,16 +177,22 @@ def _sheet(image: bytes, name: str, about: Mapping[str, Any], count: int, ratio:
 def _film(loaded: Loaded, name: str) -> Sheet:
     about, values = loaded.streams[name], loaded.arrays[name]
     chosen = _moments(about)
-    frames = decode_frames(values, chosen / about["rate_hz"]) if isinstance(values, bytes) else values[chosen]
-    height, width = frames.shape[1:3]
-    cell = max(1, round(FILM_CELL * width / height)), FILM_CELL
-    sheet = Image.new("RGB", (cell[0] * COLUMNS, cell[1] * -(-len(frames) // COLUMNS)))
-    for i, frame in enumerate(frames):
-        place = (i % COLUMNS * cell[0], i // COLUMNS * cell[1])
-        sheet.paste(Image.fromarray(frame).resize(cell), place)
+    if isinstance(values, bytes):
+        cells = decode_frames(values, chosen / about["rate_hz"], _cell)
+    else:
+        cells = np.stack([_cell(values[i]) for i in chosen])
+    height, width = cells.shape[1:3]
+    sheet = Image.new("RGB", (width * COLUMNS, height * -(-len(cells) // COLUMNS)))
+    for i, cell in enumerate(cells):
+        sheet.paste(Image.fromarray(cell), (i % COLUMNS * width, i // COLUMNS * height))
     out = io.BytesIO()
     sheet.save(out, format="JPEG", quality=80)
-    return _sheet(out.getvalue(), name, about, len(frames), cell[0] / cell[1])
+    return _sheet(out.getvalue(), name, about, len(cells), width / height)
+
+
+def _cell(frame: np.ndarray) -> np.ndarray:
+    height, width = frame.shape[:2]
+    return np.asarray(Image.fromarray(frame).resize((max(1, round(FILM_CELL * width / height)), FILM_CELL)))
 
 
 def flat_bodies(about: Mapping[str, Any], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,10 +5,12 @@ serve("runs/quickstart", samples="data/synthetic:val")
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +58,7 @@ def serve(
     port: int = 7860,
     max_mb: float = 50.0,
 ) -> None:
-    """Serves the page of a model (what `aura.from_pretrained` takes) until it is interrupted.
+    """Serves the page of a model (what `aura.from_pretrained` takes) until it is interrupted (KeyboardInterrupt).
 
     samples    FOLDER:SPLIT of shards to choose samples of; max_mb: of a file that is given
     host       127.0.0.1: only this machine sees the page
@@ -65,7 +67,7 @@ def serve(
     """
     loaded = model if isinstance(model, Aura) else Aura.from_pretrained(model)
     blocks = build(open_desk(loaded, samples, max_mb))
-    with tempfile.TemporaryDirectory(prefix="aura-demo-") as folder:
+    with tempfile.TemporaryDirectory(prefix="aura-demo-", ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # uploads go with the page
         blocks.queue(default_concurrency_limit=1, max_size=20)
         try:
@@ -85,8 +87,20 @@ def serve(
             )
         except OSError as error:
             raise OSError(f"the page cannot listen at {host}:{port}: is the port taken? Give another") from error
-        print(f"the page is at http://{host}:{port}  (Ctrl-C ends it)", flush=True)
-        blocks.block_thread()
+        try:
+            print(f"the page is at http://{host}:{port}  (Ctrl-C ends it)", flush=True)
+            while blocks.is_running:
+                time.sleep(0.1)
+        finally:
+            _close(blocks)
+
+
+def _close(blocks: gr.Blocks) -> None:
+    """Ends the server without waiting for open pages, which hold a connection each, or for what it computes."""
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # each connection that is cut would be a traceback
+    server = blocks.server
+    server.should_exit = server.force_exit = True
+    server.thread.join(timeout=1)
 
 
 class _Guarded:

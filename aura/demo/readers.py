@@ -6,7 +6,6 @@ Nothing is read before its size and kind are known, and whatever cannot be used 
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,8 +15,11 @@ from typing import Any
 import av
 import numpy as np
 from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 
 from aura.data.config import ImuInput, kind_of
+from aura.data.film import Measures, measure, open_film, pixel_aspect, upright
 from aura.data.sample import Sample, orientation_of
 from aura.inference.model import Aura
 from aura.inference.recordings import imu_record, video_record
@@ -28,8 +30,9 @@ MOST_ROWS, MOST_COLUMNS = 200_000, 64
 HEAD_BYTES = 64 << 10  # in which the first line must end
 LONGEST_S, LONGEST_FILM_S = 600.0, 60.0
 MOST_VALUE = 1e6
-FILM_HZ, FILM_HEIGHT = 10.0, 256
-MOST_PIXELS = 4096 * 2304
+FILM_HZ, FILM_PIXELS = 10.0, 456 * 256  # of what is kept: 210 MB of 60 s
+MOST_SIZE, MOST_FRAMES = (4096, 2304), 14_400  # of a film: 4K, 60 s at 240 Hz
+FILM_THREADS = 4  # each holds a frame more
 GAP_S = 1.0
 LINE = re.compile(r"[,;\t]")
 TIME = re.compile(r"(time|timestamp|t|seconds|secs?|seconds_elapsed)([_ ]?[(\[]?(s|ms|us|µs|ns)[)\]]?)?", re.I)
@@ -260,41 +263,41 @@ def read_film(source: Path | bytes) -> tuple[np.ndarray, float]:
     too long, or too large."""
     name = "the video" if isinstance(source, bytes) else source.name
     try:
-        with av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source), "r") as container:
-            return _frames(name, container)
+        film = measure(source, MOST_SIZE)
+        if film.seconds > 1.01 * LONGEST_FILM_S:  # cameras end no film to the frame
+            raise ValueError(f"it lasts {film.seconds:,.0f} s: at most {LONGEST_FILM_S:g} s, cut it")
+        if film.frames > MOST_FRAMES:
+            raise ValueError(f"it has {film.frames:,} frames: at most {MOST_FRAMES:,}, cut it")
+        with open_film(source, MOST_SIZE) as (container, stream):
+            return _frames(film, container, stream)
     except av.FFmpegError as error:
         raise ValueError(f"{name} is no film that can be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
-def _frames(name: str, container: InputContainer) -> tuple[np.ndarray, float]:
-    if not container.streams.video:
-        raise ValueError(f"{name} holds no film")
-    stream = container.streams.video[0]
-    width, height = stream.codec_context.width, stream.codec_context.height
-    if width * height > MOST_PIXELS or not width * height:
-        raise ValueError(f"{name} is of {width} x {height} pixels: at most 4096 x 2304")
-    own = float(stream.average_rate or FILM_HZ)
+def _frames(film: Measures, container: InputContainer, stream: VideoStream) -> tuple[np.ndarray, float]:
+    """What `read_film` keeps: into one array, whose memory is taken as it is filled."""
+    own = film.frames / film.seconds
     rate = min(own, FILM_HZ)
-    share = min(1.0, FILM_HEIGHT / min(width, height))
-    size = {"width": max(2, round(width * share)), "height": max(2, round(height * share))}
-    stream.thread_type = "AUTO"
-    frames: list[np.ndarray] = []
-    first, at = None, 0.0
+    share = min(1.0, (FILM_PIXELS / (film.width * film.height)) ** 0.5)
+    width, height = (max(1, round(side * share)) for side in (film.width, film.height))
+    stream.codec_context.thread_type, stream.codec_context.thread_count = "FRAME", FILM_THREADS
+    frames = np.empty((int(film.seconds * rate) + 2, height, width, 3), np.uint8)
+    aspect, to_rgb = pixel_aspect(stream), VideoReformatter()
+    count, first, at = 0, None, 0.0
     for frame in container.decode(stream):
         if frame.time is None:
             continue
         first = frame.time if first is None else first
         at = frame.time - first
-        if at > LONGEST_FILM_S:
-            raise ValueError(f"{name} lasts more than {LONGEST_FILM_S:g} s: cut it")
-        due = int(at * rate + 0.5) + 1 - len(frames)  # a frame stands in for those that are missing before it
-        if due > 0:
-            image = frame.reformat(**size, format="rgb24").to_ndarray()
-            image = np.rot90(image, round(frame.rotation / 90) % 4) if frame.rotation else image
-            frames += [image] * due
-    if not frames:
-        raise ValueError(f"{name} holds no frame")
-    return np.stack(frames[: max(1, round((at + 1 / own) * rate))]), rate
+        due = min(int(at * rate + 0.5) + 1, len(frames))  # a frame stands in for those that are missing before it
+        if due > count:
+            frames[count:due] = upright(frame, aspect, to_rgb, (width, height))
+            count = due
+    if not count:
+        raise ValueError("it holds no frame")
+    return frames[: min(count, max(1, round((at + 1 / own) * rate)))], rate
 
 
 def from_sample(sample: Sample, model: Aura) -> Loaded:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from aura.body.placements import placement_id
 from aura.body.skeletons import SKELETONS, skeleton
+from aura.data.film import measure
 from aura.data.memory import MemoryRecord
 from aura.data.sample import Sample
 
@@ -125,39 +125,28 @@ def pose2d_record(
 
 
 def video_record(values: Any, rate_hz: float | None = None, stream: str = "video") -> MemoryRecord:
-    """A film: path or bytes of a file that FFmpeg reads, or frames (T, H, W, 3) uint8 RGB at `rate_hz`. ValueError for a file
-    without frames, frames of another form."""
+    """A film: path or bytes of a file that FFmpeg reads, whose frames are turned upright, or frames (T, H, W, 3) uint8 RGB at
+    `rate_hz`, upright. ValueError for a file without frames, frames of another form or beyond
+    `aura.data.film.MOST_SIZE`."""
     if isinstance(values, str | Path):
         try:
             values = Path(values).read_bytes()
         except OSError as error:
             raise ValueError(f"video: {values} cannot be read: {error.strerror}") from error
     if isinstance(values, bytes):
-        width, height, count, seconds = _probed(values)
-        camera = {"width": width, "height": height}
-        return _record({stream: values}, stream, count / seconds, count, camera=camera)
+        try:
+            film = measure(values)
+        except av.FFmpegError as error:
+            raise ValueError(f"video: {len(values)} bytes that are no film: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"video: {error}") from error
+        camera = {"width": film.width, "height": film.height}
+        return _record({stream: values}, stream, film.frames / film.seconds, film.frames, camera=camera)
     frames = np.asarray(values)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
         raise ValueError(f"video: frames are {frames.dtype} {frames.shape}, give uint8 (T, H, W, 3), RGB; or a file")
     camera = {"width": frames.shape[2], "height": frames.shape[1]}
     return _record({stream: frames}, stream, rate_hz, len(frames), camera=camera)
-
-
-def _probed(content: bytes) -> tuple[int, int, int, float]:
-    """Width, height, frames and seconds of a film, by its packets: nothing is decoded."""
-    try:
-        with av.open(io.BytesIO(content), "r") as container:
-            if not container.streams.video:
-                raise ValueError("video: the file holds no film")
-            stream = container.streams.video[0]
-            stamps = sorted(p.pts for p in container.demux(stream) if p.size and p.pts is not None and not p.is_discard)
-            size, base = (stream.codec_context.width, stream.codec_context.height), stream.time_base
-    except av.FFmpegError as error:
-        raise ValueError(f"video: {len(content)} bytes that are no film: {error}") from error
-    if not stamps or base is None:
-        raise ValueError("video: the file holds no frame with a time")
-    step = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 1 / float(base)
-    return *size, len(stamps), float(stamps[-1] - stamps[0] + step) * float(base)
 
 
 def _array(values: Any, name: str) -> np.ndarray:

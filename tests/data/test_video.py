@@ -76,9 +76,9 @@ def test_few_frames_are_decoded_from_their_key_frame(monkeypatch: pytest.MonkeyP
     fed = []
     original = video._decode_from
 
-    def counted(context: object, packets: list, begin: int, wanted: set, images: dict) -> None:
+    def counted(context: object, packets: list, begin: int, *rest: object) -> None:
         fed.append(begin)
-        original(context, packets, begin, wanted, images)  # pyright: ignore[reportArgumentType]
+        original(context, packets, begin, *rest)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(video, "_decode_from", counted)
     data = mp4(50, gop=10)

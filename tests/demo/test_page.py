@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -24,8 +26,8 @@ SOON = 20_000  # ms
 
 
 @pytest.fixture(scope="module")
-def page(demo_run, demo_shards, tmp_path_factory):
-    """The address of the page, served by the command."""
+def served(demo_run, demo_shards, tmp_path_factory):
+    """The address of the page, the process of the command that serves it, and what that says."""
     pytest.importorskip("gradio", reason="the page needs gradio: pip install 'aura[demo]'")
     pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright: pip install playwright")
     if BROWSER is None:
@@ -43,6 +45,7 @@ def page(demo_run, demo_shards, tmp_path_factory):
             stdout=output,
             stderr=output,
             env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TMPDIR": str(log.parent)},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job would ignore it
         )
     try:
         until = time.monotonic() + 60
@@ -50,12 +53,17 @@ def page(demo_run, demo_shards, tmp_path_factory):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/"
+        yield f"http://127.0.0.1:{port}/", process, log
         assert "Traceback" not in log.read_text(), log.read_text()
     finally:
         process.terminate()
         process.wait(20)
     assert not list(log.parent.glob("aura-demo-*")), "uploads are left"
+
+
+@pytest.fixture
+def page(served):
+    return served[0]
 
 
 def test_the_page_in_a_browser(page, tmp_path):
@@ -158,6 +166,45 @@ def test_what_is_served(page):
     )
     with pytest.raises(urllib.error.HTTPError, match="413"):
         urllib.request.urlopen(request, timeout=20)
+
+
+def test_ctrl_c_ends_it_while_a_page_is_open(served):
+    """The last to use the page: it is gone then."""
+    page, process, log = served
+    # What a page in a browser holds open for as long as it is shown.
+    with urllib.request.urlopen(f"{page}gradio_api/heartbeat/abc", timeout=20) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == -signal.SIGINT
+    assert log.read_text().splitlines()[1:] == ["stopped by Ctrl-C"]
+    assert not list(log.parent.glob("aura-demo-*")), "uploads are left"
+
+
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_cleans_up_and_ends_the_command_at_once(number, word):
+    code = f"""
+import atexit, os, sys, time, types
+sys.modules["aura.demo.page"] = page = types.ModuleType("aura.demo.page")
+def serve(*_, **__):
+    try:
+        os.kill(os.getpid(), {int(number)})
+        time.sleep(60)
+    finally:
+        print("cleaned up")
+page.serve = serve
+from tools.demo import main
+atexit.register(print, "put away what was imported")
+main(["--model", "none"])
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (-number, "cleaned up\n", f"stopped by {word}\n")
 
 
 def test_a_space(tmp_path):

@@ -1,5 +1,4 @@
 import io
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 from aura.data.video import encode_h264
 from aura.demo import readers
 from aura.demo.readers import check_file, read_file, read_film, read_table
+from tests.data.films import MATRICES, huge, with_matrix
 
 VALUES = np.random.default_rng(0).normal(0, 5, (100, 6)).round(4)
 HEAD = "acc_x,acc_y,acc_z,gyro_x,gyro_y,gyro_z"
@@ -187,13 +187,16 @@ def test_films_are_read_ten_times_a_second(tmp_path):
 
 
 def test_a_film_that_is_to_be_turned_is_turned():
-    identity = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-    clockwise = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
-    content = film()
-    at = content.index(identity, content.index(b"tkhd"))
-    frames, _ = read_film(content[:at] + clockwise + content[at + 36 :])
+    frames, _ = read_film(with_matrix(film(), *MATRICES[90]))
     assert frames.shape == (20, 32, 24, 3)
     assert frames[-1, :12].mean() < 20 < 200 < frames[-1, 20:].mean()  # what was left is above
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (720, 1280), (3000, 200)])
+def test_a_film_of_any_shape_becomes_small(width, height):
+    frames, _ = read_film(huge(width, height, 3))
+    assert frames.shape[2] / frames.shape[1] == pytest.approx(width / height, rel=0.02)
+    assert 0.95 * readers.FILM_PIXELS < frames.shape[1] * frames.shape[2] < 1.05 * readers.FILM_PIXELS
 
 
 def test_bad_films_are_refused_in_words(tmp_path, demo_model, monkeypatch):
@@ -206,11 +209,14 @@ def test_bad_films_are_refused_in_words(tmp_path, demo_model, monkeypatch):
         read_file(path, demo_model, 1.0)
     path.write_bytes(film())
     assert read_file(path, demo_model, 1.0).given["video"]["video"].shape == (20, 24, 32, 3)
-    monkeypatch.setattr(readers, "LONGEST_FILM_S", 1.0)
-    with pytest.raises(ValueError, match="lasts more than 1 s"):
+    monkeypatch.setattr(readers, "MOST_FRAMES", 49)
+    with pytest.raises(ValueError, match=r"a.mov: it has 50 frames: at most 49, cut it"):
         read_file(path, demo_model, 1.0)
-    monkeypatch.setattr(readers, "MOST_PIXELS", 100)
-    with pytest.raises(ValueError, match="32 x 24 pixels"):
+    monkeypatch.setattr(readers, "LONGEST_FILM_S", 1.0)
+    with pytest.raises(ValueError, match=r"a.mov: it lasts 2 s: at most 1 s, cut it"):
+        read_file(path, demo_model, 1.0)
+    path.write_bytes(huge(4096, 2400, 2))
+    with pytest.raises(ValueError, match=r"a.mov: its frames are of 4096 x 2400 pixels, at most 4096 x 2304 are read"):
         read_file(path, demo_model, 1.0)
 
 

@@ -9,9 +9,10 @@ import torch
 
 import aura
 from aura.body.skeletons import SKELETONS
-from aura.data.video import encode_h264
+from aura.data.video import decode_frames, encode_h264
 from aura.inference.pieces import pieces
 from aura.inference.recordings import imu_record, mocap_record, video_record
+from tests.data.films import MATRICES, blocks, encoded, with_matrix
 from tests.inference.tiny import tiny_aura
 
 RATE = 20.0
@@ -95,6 +96,28 @@ def test_a_film_as_path_bytes_or_frames(model, tmp_path):
     assert torch.equal(model.embed(video=str(tmp_path / "film.mp4")), expected)
     torch.testing.assert_close(model.embed(video=frames, rate_hz=10), expected, atol=0.02, rtol=0)  # H.264 loses some
     assert model.embed(video=[film, film]).shape == (2, 16)
+
+
+@pytest.mark.parametrize("clockwise", MATRICES)
+def test_a_film_that_lies_on_its_side_is_turned(model, clockwise):
+    stored = blocks(30)
+    film = encoded(stored)
+    upright = np.rot90(decode_frames(film, np.arange(30) / 10), -clockwise // 90, axes=(1, 2))
+    turned = with_matrix(film, *MATRICES[clockwise])
+    camera = video_record(turned).head["streams"]["video"]["camera"]
+    assert (camera["height"], camera["width"]) == upright.shape[1:3]
+    found = model.embed(video=turned)
+    torch.testing.assert_close(found, model.embed(video=upright, rate_hz=10), atol=1e-6, rtol=0)
+    assert clockwise == 0 or not torch.allclose(found, model.embed(video=film), atol=1e-2)
+
+
+def test_frames_may_be_a_view(model):
+    frames = blocks(30)
+    view = frames[..., ::-1]  # as OpenCV's BGR becomes RGB
+    view.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.testing.assert_close(model.embed(video=view, rate_hz=10), model.embed(video=view.copy(), rate_hz=10))
 
 
 def test_all_of_a_long_recording_is_read(model, signal):

@@ -2,6 +2,7 @@
 
 import io
 import tracemalloc
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -12,6 +13,7 @@ from aura.data.video import decode_frames, encode_h264
 from shards import clips as clips_module
 from shards.clips import Clip, clips, look
 from shards.films import Film
+from tests.data.films import MATRICES, blocks, encoded, with_matrix
 
 
 def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -103,6 +105,37 @@ def test_a_larger_file_is_scaled_to_the_side(tmp_path: Path) -> None:
     (same,) = clips(look(path), [(0.0, 2.0)], side=96)
     assert same is not None
     assert (same.copied, same.width) == (True, 160)
+
+
+@pytest.mark.parametrize("clockwise", [90, 180, 270])
+def test_a_film_on_its_side_is_stored_upright(tmp_path: Path, clockwise: int) -> None:
+    """The pictures are turned, and no reader of the clip turns them again."""
+    path, plain = tmp_path / "turned.mp4", encoded(blocks(30))
+    path.write_bytes(with_matrix(plain, *MATRICES[clockwise]))
+    expected = np.rot90(decode_frames(plain, np.arange(30) / 10), -clockwise // 90, axes=(1, 2))
+    file = look(path)
+    assert ((file.height, file.width), file.fits) == (expected.shape[1:3], False)
+    (clip,) = clips(file, [(0.0, 3.0)])
+    assert clip is not None
+    assert ((clip.height, clip.width), clip.copied) == (expected.shape[1:3], False)
+    (film,) = Film(path).clips([(np.arange(30), 10.0)])
+    assert not isinstance(film, str)
+    assert (film[0]["camera"]["height"], film[0]["camera"]["width"]) == expected.shape[1:3]
+    for mp4 in (clip.mp4, film[1]):
+        shown = decode_frames(mp4, np.arange(30) / 10)
+        assert np.abs(shown.astype(int) - expected).mean() < 10  # H.264 loses some
+        with av.open(io.BytesIO(mp4)) as container:
+            assert all(frame.rotation == 0 for frame in container.decode(video=0))
+
+
+def test_pixels_that_are_not_square_are_stored_square(tmp_path: Path) -> None:
+    path = tmp_path / "wide.mp4"
+    path.write_bytes(encoded(blocks(30), Fraction(4, 3)))
+    (clip,) = clips(look(path), [(0.0, 3.0)])
+    assert clip is not None
+    assert (clip.width, clip.height, clip.copied) == (64, 36, False)
+    with av.open(io.BytesIO(clip.mp4)) as container:
+        assert container.streams.video[0].sample_aspect_ratio in (None, 0, 1)
 
 
 def test_a_rate_that_varies_is_read_by_time(tmp_path: Path) -> None:
