@@ -20,12 +20,10 @@ import numpy as np
 
 from aura.body.placements import placement_id
 from aura.data.resample import LOBES, PASS, Places, even_places, needed, resample_at
+from aura.data.units import ACC, GYRO, InputWarning, acceleration_doubt, rotation_doubt
 
 FORMAT = "aura-edge/1"
 FIELDS = ("rate_hz", "seconds", "items", "stride_s", "min_cover", "whole", "sensors", "any_sensors", "placements")
-# The same words as for recordings in aura.inference.
-ACC = {"m/s^2": 1.0, "g": 9.80665, "mg": 9.80665e-3}
-GYRO = {"rad/s": 1.0, "deg/s": math.pi / 180}
 
 
 class EdgeError(ValueError):

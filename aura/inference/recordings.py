@@ -14,10 +14,8 @@ from aura.body.placements import placement_id
 from aura.body.skeletons import SKELETONS, skeleton
 from aura.data.memory import MemoryRecord
 from aura.data.sample import Sample
+from aura.data.units import ACC, GYRO
 
-G = 9.80665
-ACC = {"m/s^2": 1.0, "m/s²": 1.0, "g": G, "mg": G / 1000}
-GYRO = {"rad/s": 1.0, "deg/s": np.pi / 180}
 SLOWEST_HZ, FASTEST_HZ = 0.5, 1e5
 LARGEST = 1e12  # of a value: beyond it sums of squares are no numbers any more
 LENGTH = {"m": 1.0, "cm": 0.01, "mm": 0.001}
