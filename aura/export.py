@@ -230,6 +230,7 @@ def export(
             "sensors": input.sensors,
             "any_sensors": tower.any_sensors,
             "placements": list(input.placements),
+            "statistics": {k: v for k, v in config.statistics.get(stream, {}).items() if k in ("acc", "gyro")},
             "placement_ids": {name: i for i, name in enumerate(PLACEMENTS)},
             "embedding": int(classes.embeddings.shape[1]),
             "inputs": [

@@ -31,7 +31,7 @@ from aura.train.checkpoint import write_weights
 from aura.train.recipe import load_recipe
 from aura.weights import stream_modules
 from tests.data.samples import make_sample, write_set
-from tests.edge import RATE, SECONDS, WIDTH, embedded, exported, tiny_aura, tiny_model
+from tests.edge import RATE, SECONDS, STATISTICS, WIDTH, embedded, exported, tiny_aura, tiny_model
 from tools.export import main
 
 ITEMS = int(RATE * SECONDS)
@@ -83,6 +83,7 @@ def test_what_is_written(edge):
         ["batch", "sensors", 6],
     ]
     assert spec["placement_ids"]["left wrist"] == 13
+    assert spec["statistics"] == STATISTICS
     assert set(spec["files"]) == {"imu.onnx", "imu.int8.onnx", "imu.pt2"}
     assert found["imu.onnx"]["max_abs_error"] < 1e-5
     assert 1e-5 < found["imu.int8.onnx"]["max_abs_error"] < 0.1

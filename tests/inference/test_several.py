@@ -191,7 +191,10 @@ WRONG = [
     ({"rate_hz": [50, None]}, "recording 1: rate_hz is None"),
     ({"rate_hz": 50, "placements": [["left hip"]]}, "placements has 1 values, there are 2 recordings"),
     ({"rate_hz": 50, "placements": ["left hip", "chest", "head"]}, "names 3 sensors, the 2 recordings have 1, 1"),
-    ({"rate_hz": 50, "placements": [["left hip"], ["chest", "head"]]}, "recording 1: placements names 2 sensors, imu has 1"),
+    (
+        {"rate_hz": 50, "placements": [["left hip"], ["chest", "head"]]},
+        "recording 1: placements names 2 sensors, imu has 1",
+    ),
     ({"rate_hz": 50, "orientation": [np.ones((1, 100, 4))] * 3}, "orientation has 3 values, there are 2 recordings"),
     ({"units": "g"}, "rate_hz is missing"),
 ]
