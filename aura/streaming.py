@@ -60,9 +60,15 @@ class Edge:
         self.spec = read_spec(self.folder, model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        self.session: Any = onnxruntime.InferenceSession(
-            str(self.folder / model), options, providers=["CPUExecutionProvider"]
-        )
+        path = self.folder / model
+        try:
+            self.session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # it has a kind of its own for each fault
+            said = str(error).strip().partition("\n")[0]
+            raise EdgeError(
+                f"onnxruntime {onnxruntime.__version__} cannot run {path}: {said}; take a newer one, or export the model"
+                " again"
+            ) from error
         found, wanted = [x.name for x in self.session.get_inputs()], [x["name"] for x in self.spec["inputs"]]
         if found != wanted:
             raise EdgeError(f"{self.folder / model} takes {', '.join(found)}, edge.json says {', '.join(wanted)}")

@@ -16,8 +16,8 @@ from aura.data.config import ImuInput, Input, kind_of
 from aura.data.index import BadSample
 from aura.data.memory import MemoryRecord
 from aura.data.sample import orientation_of
-from aura.data.windows import Cutter, Rooms, RowData
 from aura.data.units import InputWarning
+from aura.data.windows import Cutter, Rooms, RowData
 from aura.inference.checks import doubts, places
 from aura.inference.config import ModelConfig
 from aura.inference.pieces import Piece, pieces, window_of
@@ -106,14 +106,14 @@ def read_given(
         for doubt in doubts(record, stream, config.inputs[stream], config.statistics):
             warnings.warn(where + doubt, InputWarning, stacklevel=2 + depth)
         records.append(record)
-    if ask_places and kind_of(stream) == "imu" and any(mine.get("placements") is None for mine in each):
-        if there := _places_read(config, stream):
-            warnings.warn(
-                f"placements are not given: the model was trained with sensors at {', '.join(there)}, and reads where they"
-                " are; say placements=[...], or placements='unknown'",
-                InputWarning,
-                stacklevel=2 + depth,
-            )
+    unsaid = ask_places and kind_of(stream) == "imu" and any(mine.get("placements") is None for mine in each)
+    if unsaid and (there := _places_read(config, stream)):
+        warnings.warn(
+            f"placements are not given: the model was trained with sensors at {', '.join(there)}, and reads where they are;"
+            " say placements=[...], or placements='unknown'",
+            InputWarning,
+            stacklevel=2 + depth,
+        )
     return Given(stream, records, not many)
 
 
