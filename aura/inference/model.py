@@ -23,6 +23,7 @@ from aura.inference.align import Placing, place
 from aura.inference.config import CONFIG, ModelConfig, config_of_checkpoint, read_config
 from aura.inference.reading import Given, Windows, embed_given, read_given, settings_for, unit_query
 from aura.inference.release import build_module, load_release, write_release
+from aura.inference.sizes import check_sizes
 from aura.inference.words import known_words, prompts_of, stored_words
 from aura.model import AuraModel
 from aura.model_card import model_card
@@ -98,7 +99,9 @@ class Aura:
             folder = _fetched(str(path), revision, modalities, token)
         if (folder / CONFIG).is_file():
             config = read_config(folder)
-            module = build_module(config, config.streams_of(modalities))
+            streams = config.streams_of(modalities)
+            check_sizes(folder, config, streams)
+            module = build_module(config, streams)
             phrases = load_release(folder, config, module)
             return cls(config, module.to(torch.device(device)), phrases, folder)
         found = find_checkpoint(folder)
