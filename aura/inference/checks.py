@@ -46,7 +46,7 @@ def doubts(record: MemoryRecord, stream: str, settings: Input, statistics: Mappi
 
 def places(settings: Input, statistics: Mapping[str, Any]) -> list[str]:
     """Where the sensors of an IMU stream were worn in training, as far as it is known."""
-    named = list(getattr(settings, "placements", ()))
+    named: list[str] = list(getattr(settings, "placements", ()))
     return named or [name for name in statistics.get("placements", {}) if name != "unknown"]
 
 

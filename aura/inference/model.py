@@ -179,7 +179,9 @@ class Aura:
             pose2d     (T, J, 2 or 3); rate_hz, skeleton (default: the model's), image_size (width, height)
             video      a path, bytes, or frames (T, H, W, 3) uint8 with rate_hz
             text       a string or a list of them
-        What is longer than the model's window is cut into windows, the last of which ends with the recording.
+        Of several recordings each of these is one value that holds for all, or a list with one for each: see
+        `aura.inference.spread.spread`. What is longer than the model's window is cut into windows, the last of which ends with
+        the recording.
 
         window_s, stride_s    seconds of a window and from one to the next; None: as the model was evaluated in training
         by_window             gives `Windows`; else a tensor (D,), of a list (B, D): the normalised mean over the windows

@@ -35,7 +35,7 @@ def imu_record(
     values        (T, 3) acceleration, (T, 6) acceleration then angular velocity, or (S, T, 3 or 6) of several sensors; NumPy,
                   torch, pandas or lists. The accelerometer's own measure, gravity in it: at rest its norm is 1 g
     units         of acceleration: m/s^2, g, mg; gyro_units: rad/s, deg/s
-    placements    where each sensor is worn, of `aura.body.placements`; None: unknown
+    placements    where each sensor is worn, of `aura.body.placements`; None, or "unknown" of any number of them: unknown
     orientation   (S, T, 4) unit quaternions w x y z, sensor to world, for towers that read them
 
     ValueError for another shape, a unit or placement that is not known, values that are not finite.
@@ -50,7 +50,7 @@ def imu_record(
         )
     count, length, channels = found.shape
     if isinstance(placements, str):
-        placements = [placements]
+        placements = [placements] * (count if placements == "unknown" else 1)
     names = ["unknown"] * count if placements is None else [str(name).replace("_", " ") for name in placements]
     if len(names) != count:
         raise ValueError(f"placements names {len(names)} sensors, imu has {count}")

@@ -261,6 +261,7 @@ def test_places_that_are_not_said_are_told_once_by_a_model_that_reads_them(model
     assert len(told(knows.classify, labels=["walking", "sitting"], **given)) == 1
     for said in ("chest", ["left_wrist"], "unknown"):
         assert told(knows.embed, **given, placements=said) == []
+    assert told(knows.embed, imu=np.stack([signal, signal]), rate_hz=RATE, placements="unknown") == []
     assert told(model.embed, **given) == []  # nothing is known of its training
     assert told(trained(model, placements={"unknown": 9}).embed, **given) == []
     values = tiny_recipe().model_dump(mode="json")
