@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +14,27 @@ from aura.data.config import ImuInput, Input, MocapInput, Pose2dInput, VideoInpu
 from aura.inference.config import CONFIG, ModelConfig
 from aura.inference.pieces import LEAST_S
 from aura.inference.release import build_module
-from aura.model import AuraModel
 from aura.towers import TowerConfig
+from aura.towers.clip import clip_settings, load_clip
 from aura.towers.hf import hf_settings
 from aura.towers.text import ClipTextConfig, HfTextConfig
 from aura.towers.video import ClipVideoConfig, HfVideoConfig
 from aura.weights import RunError, check_shapes, read_shapes
 
+CLIP = ClipTextConfig | ClipVideoConfig
 WINDOW = 2**26  # numbers of a stream in a window: 20 minutes of ten sensors at 100 Hz are a tenth
 TABLE = 2**24  # numbers of a table of positions: of VideoMAE's largest a sixth
-# Tensors that come and go while a model is built. Six in all were counted for each that stays; one that is from elsewhere, and
-# has next to none in its file, makes some hundreds.
+HIDDEN = 2**26  # numbers of the tables that a model makes itself: a mask of 1,000 tokens is a sixtieth
+# Tensors that come and go while a model is built. Six in all were counted for each that stays; a tower from elsewhere has next to
+# none in its file, and open_clip's deepest makes 4,400.
 STEPS, STEPS_EACH = 10_000, 12
-# Numbers in them. Five in all were counted for each that stays, and open_clip builds its other tower, which is dropped.
-NUMBERS, NUMBERS_EACH = 2**28, 8
+# Numbers of an open_clip model in place, of which one tower stays, beside those of its file.
+WHOLE, WHOLE_EACH = 2**28, 8
 
 
-def check_sizes(folder: Path, config: ModelConfig, streams: Sequence[str]) -> None:
+def check_sizes(folder: Path, config: ModelConfig, streams: list[str]) -> None:
     """RunError where the towers `streams` of a released model would not be those whose weights are in its folder: they are built
-    on torch's meta device, which allocates nothing, and compared with the headers of the files.
-
-    Towers that open_clip has by name are as large as it says, and are left out.
-    """
+    on torch's meta device, which allocates nothing, and compared with the headers of the files."""
     where, shapes = folder / CONFIG, {}
     for stream in streams:
         file = folder / "towers" / f"{stream}.safetensors"
@@ -43,54 +42,43 @@ def check_sizes(folder: Path, config: ModelConfig, streams: Sequence[str]) -> No
             raise RunError(f"{file} is missing: load the model without it, modalities=[...], or bring the file")
         shapes[stream] = read_shapes(file)
         _check_window(where, config, stream)
-    named = [s for s in streams if isinstance(t := config.towers[s], ClipTextConfig | ClipVideoConfig) and _named(t)]
-    for stream in named:
-        wide = shapes[stream].get("head.weight", (0,))[0]
-        if (
-            config.towers[stream].projection == "linear"
-            and stream in config.objective.compared
-            and wide != config.embedding
-        ):
-            raise RunError(f"{where}: embedding is {config.embedding}, the weights of {stream} project to {wide}")
+        _check_table(where, stream, config.towers[stream], {n for shape in shapes[stream].values() for n in shape})
+    there = sum(map(len, shapes.values()))
     blank = {stream: _without_weights(tower) for stream, tower in config.towers.items()}
-    module, numbers = _built(
-        where, config.model_copy(update={"towers": blank}), [s for s in streams if s not in named], shapes
-    )
+    fault = f"{where} asks for a model of far more tensors than the {there} that its files hold: it is not loaded"
+    with _Count(STEPS + STEPS_EACH * there, fault), torch.device("meta"):
+        module = build_module(config.model_copy(update={"towers": blank}), streams)
+        in_place = {stream: t.model for stream in streams if isinstance(t := config.towers[stream], CLIP)}
+        both = {stream: load_clip(model, None) for stream, model in in_place.items() if isinstance(model, dict)}
     elsewhere = [stream for stream in config.referenced if stream in streams and _named(config.towers[stream])]
     check_shapes(folder, module, elsewhere)
-    kept = sum(tensor.numel() for tensor in module.state_dict().values())
-    if numbers > NUMBERS + NUMBERS_EACH * kept:
-        raise RunError(f"{where} asks for {numbers:.3g} numbers on the way to a model of {kept:.3g}: it is not loaded")
+    state = module.state_dict()
+    hidden = sum(buffer.numel() for name, buffer in module.named_buffers() if name not in state)
+    if hidden > HIDDEN:
+        raise RunError(f"{where} asks for tables of {hidden:.3g} numbers: it is not loaded")
+    for stream, clip in both.items():
+        held = sum(map(prod, shapes[stream].values()))
+        whole = sum(tensor.numel() for tensor in (*clip.parameters(), *clip.buffers()))
+        if whole > WHOLE + WHOLE_EACH * held:
+            raise RunError(
+                f"{where}: towers.{stream}.model has {whole:.3g} numbers, its file {held:.3g}: it is not loaded"
+            )
 
 
 class _Count(TorchFunctionMode):
-    """Counts the tensors that are made, and their numbers. RunError beyond `steps`."""
+    """RunError where more tensors are made than `most`."""
 
-    def __init__(self, steps: int, fault: str) -> None:
+    def __init__(self, most: int, fault: str) -> None:
         super().__init__()
-        self.steps, self.fault, self.numbers = steps, fault, 0
+        self.left, self.fault = most, fault
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if isinstance(out, torch.Tensor):
-            self.steps -= 1
-            if self.steps < 0:
+            self.left -= 1
+            if self.left < 0:
                 raise RunError(self.fault)
-            self.numbers += 0 if args and out is args[0] else out.numel()
         return out
-
-
-def _built(
-    where: Path, config: ModelConfig, streams: list[str], shapes: dict[str, dict[str, Any]]
-) -> tuple[AuraModel, int]:
-    """The model on the meta device, and the numbers of all tensors that were made on the way."""
-    for stream in streams:
-        _check_table(where, stream, config.towers[stream], {n for shape in shapes[stream].values() for n in shape})
-    there = sum(map(len, shapes.values()))
-    fault = f"{where} asks for a model of far more tensors than the {there} that its files hold: it is not loaded"
-    with _Count(STEPS + STEPS_EACH * there, fault) as count, torch.device("meta"):
-        module = build_module(config, streams)
-    return module, count.numbers
 
 
 def _check_window(where: Path, config: ModelConfig, stream: str) -> None:
@@ -140,7 +128,10 @@ def _named(tower: TowerConfig) -> bool:
 
 
 def _without_weights(tower: TowerConfig) -> TowerConfig:
-    """The same tower with random weights."""
+    """The same tower with random weights, for which nothing is fetched."""
     if isinstance(tower, HfTextConfig | HfVideoConfig):
         return tower.model_copy(update={"pretrained": False})
-    return tower.model_copy(update={"pretrained": None}) if hasattr(tower, "pretrained") else tower
+    if not isinstance(tower, CLIP):
+        return tower
+    model = clip_settings(tower.model) if isinstance(tower.model, str) else tower.model
+    return tower.model_copy(update={"model": model, "pretrained": None})
