@@ -9,7 +9,7 @@ below when it is first asked for.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aura.inference.checks import InputWarning
+    from aura.data.units import InputWarning
     from aura.inference.model import Aura
 
     from_pretrained = Aura.from_pretrained
@@ -26,7 +26,7 @@ def __getattr__(name: str) -> Any:
 
         return Aura
     if name == "InputWarning":
-        from aura.inference.checks import InputWarning
+        from aura.data.units import InputWarning
 
         return InputWarning
     raise AttributeError(f"module 'aura' has no attribute {name!r}")

@@ -8,12 +8,16 @@ classes that are means of windows, and for other languages, too.
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
+import shutil
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any, cast
@@ -161,9 +165,11 @@ def export_program(module: ImuExport, example: dict[str, Tensor], *, any_sensors
     try:
         with torch.no_grad():
             program = torch.export.export(module, (), kwargs=example, dynamic_shapes=shapes)
-    except RuntimeError as error:  # of torch's exporter, long
-        kind, said = type(module.tower).__name__, str(error).strip().partition("\n")[0]
-        raise ExportError(f"the tower {kind} cannot be written as a graph: torch.export says: {said}") from error
+    except Exception as error:  # of many kinds, and long
+        kind = type(module.tower).__name__
+        raise ExportError(
+            f"the tower {kind} cannot be written as a graph: torch.export says: {first_cause(error)}"
+        ) from error
     for graph in (part.graph for part in program.graph_module.modules() if isinstance(part, torch.fx.GraphModule)):
         for node in graph.nodes:
             node.meta.pop("stack_trace", None)  # names the folders of this machine
@@ -171,42 +177,97 @@ def export_program(module: ImuExport, example: dict[str, Tensor], *, any_sensors
 
 
 def export_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
-    """Writes the graph as one ONNX file without traces of the exporting code, whose output is `embeddings` (`embedding` is taken, by the lookup of placements)."""
-    onnx = torch.onnx.export(program, dynamo=True, verbose=False, output_names=["embeddings"])
-    assert onnx is not None
-    for node in onnx.model.graph.all_nodes():
-        node.metadata_props.clear()
-    onnx.save(path, external_data=False)
+    """Writes the graph as one ONNX file without traces of the exporting code, whose output is `embeddings` (`embedding` is
+    taken, by the lookup of placements). ExportError."""
+    with converting("the graph cannot be converted to ONNX"):
+        onnx = torch.onnx.export(program, dynamo=True, verbose=False, output_names=["embeddings"])
+        assert onnx is not None
+        for node in onnx.model.graph.all_nodes():
+            node.metadata_props.clear()
+        onnx.save(path, external_data=False)
 
 
 def quantise(path: Path, out: Path) -> None:
-    """Writes the graph with 8-bit weights of its matrix products, whose other side is quantised as it runs."""
+    """Writes the graph with 8-bit weights of its matrix products, whose other side is quantised as it runs. ExportError."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(path, out, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8)
+    with converting("the graph cannot be written with 8-bit weights (leave --int8 out for the others)"):
+        quantize_dynamic(
+            path, out, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8
+        )
+
+
+@contextmanager
+def converting(fault: str) -> Iterator[None]:
+    """ExportError for whatever the converters raise, whose own messages are pages long."""
+    try:
+        yield
+    except OSError:  # no room
+        raise
+    except Exception as error:
+        versions = ", ".join(f"{name} {version(name)}" for name in ("torch", *PACKAGES))
+        raise ExportError(
+            f"{fault}: {first_cause(error)}. Nothing was written. Here are {versions}; where another of them is newer than aura"
+            " knows, pip install -U 'aura[edge]'"
+        ) from error
+
+
+def first_cause(error: BaseException) -> str:
+    """The kind of the error that began it, and the first line that it says."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    said = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def export(
-    out: Path, aura_model: Aura, classes: Classes, stream: str | None = None, *, int8: bool = False
+    out: Path,
+    aura_model: Aura,
+    classes: Classes,
+    stream: str | None = None,
+    *,
+    int8: bool = False,
+    measure: Callable[[dict[str, Any], Path], None] | None = None,
 ) -> dict[str, Any]:
-    """Writes the folder (which must be empty or new), checks it, and gives what report.json holds.
+    """Writes the folder (which must be empty or new) whole or not at all, checks it, and gives what report.json holds.
 
-    stream    the IMU stream, where the model has several; int8: also a graph with 8-bit weights
-    ExportError for what cannot be exported.
+    stream     the IMU stream, where the model has several; int8: also a graph with 8-bit weights
+    measure    puts more into the report, of the files in the folder that it is given
+    ExportError for what cannot be exported, OSError where there is no room.
     """
     check_packages()
-    if out.exists() and any(out.iterdir()):
-        raise ExportError(f"{out} is not empty: name another folder, or delete it")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ExportError(f"{out} is {'not empty' if out.is_dir() else 'a file'}: name another folder, or delete it")
+    stream, out = exportable(aura_model, stream), out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.writing-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        found = write_files(temporary, aura_model, classes, stream, int8)
+        if measure is not None:
+            measure(found, temporary)
+        write_json(temporary / "report.json", found)
+        title = f"# {aura_model.config.name}, step {aura_model.config.step}, for devices"
+        (temporary / "report.md").write_text(f"{title}\n\n{table(found)}", encoding="utf-8")
+        if out.exists():
+            out.rmdir()
+        os.rename(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return found
+
+
+def write_files(out: Path, aura_model: Aura, classes: Classes, stream: str, int8: bool) -> dict[str, Any]:
+    """The graphs, classes.npz and edge.json in a folder that is there, and a report of them."""
     config, model = aura_model.config, aura_model.module
-    stream, window = exportable(aura_model, stream), config.window
-    input = cast(ImuInput, config.inputs[stream])
+    window, input = config.window, cast(ImuInput, config.inputs[stream])
     tower = cast(Tower, model.towers[stream])
     count, whole = items(window.seconds, input.rate_hz), window.whole
     module = ImuExport(model, stream).eval().requires_grad_(False)
     sensors = EXAMPLE[1] if tower.any_sensors else input.sensors
     example = random_windows(EXAMPLE[0], sensors, count, whole=whole)
     program = export_program(module, example, any_sensors=tower.any_sensors)
-    out.mkdir(parents=True, exist_ok=True)
     torch.export.save(program, out / "imu.pt2")
     export_onnx(program, out / "imu.onnx")
     if int8:
@@ -230,6 +291,7 @@ def export(
             "sensors": input.sensors,
             "any_sensors": tower.any_sensors,
             "placements": list(input.placements),
+            "statistics": {k: v for k, v in config.statistics.get(stream, {}).items() if k in ("acc", "gyro")},
             "placement_ids": {name: i for i, name in enumerate(PLACEMENTS)},
             "embedding": int(classes.embeddings.shape[1]),
             "inputs": [

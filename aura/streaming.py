@@ -8,9 +8,11 @@ classes' words, `edge.json` says what goes in.
 from __future__ import annotations
 
 import copy
+import difflib
 import hashlib
 import json
 import math
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +22,12 @@ import numpy as np
 
 from aura.body.placements import placement_id
 from aura.data.resample import LOBES, PASS, Places, even_places, needed, resample_at
+from aura.data.units import ACC, GYRO, InputWarning, acceleration_doubt, rotation_doubt
 
 FORMAT = "aura-edge/1"
+NEAREST = 3  # names told in place of one that is not known
+LOOKED_AT = 3  # windows from the start of a stream whose units are looked at
 FIELDS = ("rate_hz", "seconds", "items", "stride_s", "min_cover", "whole", "sensors", "any_sensors", "placements")
-# The same words as for recordings in aura.inference.
-ACC = {"m/s^2": 1.0, "g": 9.80665, "mg": 9.80665e-3}
-GYRO = {"rad/s": 1.0, "deg/s": math.pi / 180}
 
 
 class EdgeError(ValueError):
@@ -58,9 +60,15 @@ class Edge:
         self.spec = read_spec(self.folder, model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        self.session: Any = onnxruntime.InferenceSession(
-            str(self.folder / model), options, providers=["CPUExecutionProvider"]
-        )
+        path = self.folder / model
+        try:
+            self.session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # it has a kind of its own for each fault
+            said = str(error).strip().partition("\n")[0]
+            raise EdgeError(
+                f"onnxruntime {onnxruntime.__version__} cannot run {path}: {said}; take a newer one, or export the model"
+                " again"
+            ) from error
         found, wanted = [x.name for x in self.session.get_inputs()], [x["name"] for x in self.spec["inputs"]]
         if found != wanted:
             raise EdgeError(f"{self.folder / model} takes {', '.join(found)}, edge.json says {', '.join(wanted)}")
@@ -71,12 +79,16 @@ class Edge:
     def set_labels(self, labels: Sequence[str] | None) -> None:
         """Some of the exported classes from now on, in this order; None: all. EdgeError for one that is not among them."""
         names, embeddings, scale = self.known
-        unknown = sorted(set(labels or ()) - set(names))
-        if unknown:
-            raise EdgeError(
-                f"no class {', '.join(unknown)} in {self.folder / 'classes.npz'}, which has {', '.join(names)}; other"
-                " classes need their embeddings: set_classes"
-            )
+        if isinstance(labels, str):
+            raise EdgeError(f"labels is {labels!r}: give a list of classes")
+        for label in labels or ():
+            if label not in names:
+                near = nearest(str(label), names)
+                raise EdgeError(
+                    f"{label!r} is not among the {len(names)} classes of {self.folder / 'classes.npz'}: the nearest"
+                    f" {'is' if len(near) == 1 else 'are'} {', '.join(map(repr, near))}; for others give their embeddings:"
+                    " set_classes"
+                )
         chosen = range(len(names)) if labels is None else [names.index(label) for label in labels]
         self.set_classes([names[i] for i in chosen], embeddings[list(chosen)], scale)
 
@@ -114,7 +126,8 @@ class StreamingClassifier:
     model         `imu.int8.onnx`: the quantised one
 
     Samples that are not finite are taken for missing; windows that lack more than the model's min_cover allows give nothing.
-    EdgeError where the folder or the stream does not fit.
+    `aura.InputWarning`, once, where the first windows look like those of another unit than is said. EdgeError where the folder
+    or the stream does not fit.
     """
 
     def __init__(
@@ -138,7 +151,7 @@ class StreamingClassifier:
         self.stride_s = self.spec["stride_s"] if stride_s is None else stride_s
         if not (rate_hz > 0 and self.stride_s > 0):
             raise EdgeError(f"rate_hz {rate_hz} and stride_s {self.stride_s} must be above 0")
-        self.sensors = len(placements)
+        self.sensors, self.worn = len(placements), list(placements)
         self.slots = slots_of(self.spec, placements)
         self.placement = np.zeros((1, self._slot_count()), np.int64)
         self.placement[0, self.slots] = [placement_id(name) for name in placements]
@@ -152,6 +165,8 @@ class StreamingClassifier:
         self._begin = 0  # number of the first of these
         self._window = 0  # number of the next window
         self._channels = 0
+        self._looked_at = 0  # windows whose units were looked at
+        self._doubts: list[str] = []  # what is odd of them
 
     @property
     def delay_s(self) -> float:
@@ -164,11 +179,15 @@ class StreamingClassifier:
         they complete."""
         items = self._taken(samples)
         self._items = np.concatenate([self._items, items])
-        return self._completed(None)
+        results = self._completed(None)
+        self._tell()
+        return results
 
     def flush(self) -> list[Result]:
         """The stream has ended: the windows that lie in it whole, and for whose filter `push` still waited."""
-        return self._completed(self._begin + len(self._items))
+        results = self._completed(self._begin + len(self._items))
+        self._tell()
+        return results
 
     def classify(self, samples: np.ndarray) -> list[Result]:
         """The windows of a whole recording, (n, 6) or (S, n, 6), apart from the stream: at the stride from its start; one,
@@ -181,9 +200,12 @@ class StreamingClassifier:
         seconds = len(items) / self.rate_hz
         if self.spec["whole"]:
             at = even_places(0.0, len(items) / self.spec["items"], self.spec["items"])
-            return alone._results(items, at, 0.0, seconds)
-        last = math.floor((seconds - self.spec["seconds"]) / self.stride_s + 1e-6)
-        return [result for window in range(max(last, 0) + 1) for result in alone._of(items, window)]
+            results = alone._results(items, at, 0.0, seconds)
+        else:
+            last = math.floor((seconds - self.spec["seconds"]) / self.stride_s + 1e-6)
+            results = [result for window in range(max(last, 0) + 1) for result in alone._of(items, window)]
+        alone._tell()
+        return results
 
     def _taken(self, samples: np.ndarray) -> np.ndarray:
         """Samples as items (n, S, 6) in m/s^2 and rad/s."""
@@ -240,6 +262,7 @@ class StreamingClassifier:
             valid = np.repeat(valid[:, None], self.sensors, 1)
         if valid.mean(0).max() < self.spec["min_cover"] - 1e-6:
             return []
+        self._look_at(values, valid)
         vector = self.edge.embed(self._arrays(values, valid, at))
         odds = self.edge.probabilities(vector)[0]
         names = self.edge.names
@@ -259,6 +282,29 @@ class StreamingClassifier:
         arrays["valid"][0, self.slots] = valid.T
         arrays["channel_mask"][0, self.slots, : self._channels] = True
         return arrays
+
+    def _look_at(self, values: np.ndarray, valid: np.ndarray) -> None:
+        """Notes what is odd of the units of a window, values (T, S, 6), valid (T, S), of the first ones until one is."""
+        if self._looked_at == LOOKED_AT:
+            return
+        self._looked_at += 1
+        known, found = self.spec.get("statistics", {}), []
+        for sensor, place in enumerate(self.worn):
+            there = values[valid[:, sensor], sensor]
+            if len(there) == 0:
+                continue
+            where = "" if place == "unknown" else f" at {place}"
+            acc, gyro = (float(np.median(np.linalg.norm(part, axis=-1))) for part in (there[:, :3], there[:, 3:]))
+            found += [acceleration_doubt(acc, known, where), rotation_doubt(gyro, known, where)]
+        self._doubts = [doubt for doubt in found if doubt]
+        if self._doubts:
+            self._looked_at = LOOKED_AT
+
+    def _tell(self) -> None:
+        """One warning, at the line that called `push`, `flush` or `classify`."""
+        if self._doubts:
+            warnings.warn("; ".join(self._doubts), InputWarning, stacklevel=3)
+            self._doubts = []
 
     def _slot_count(self) -> int:
         return self.sensors if self.spec["any_sensors"] else self.spec["sensors"]
@@ -281,6 +327,12 @@ def slots_of(spec: dict[str, Any], placements: Sequence[str]) -> list[int]:
     if len(placements) > spec["sensors"]:
         raise EdgeError(f"{len(placements)} sensors: the model reads {spec['sensors']} at most")
     return [worn.index(name) for name in placements] if worn else list(range(len(placements)))
+
+
+def nearest(word: str, known: Sequence[str]) -> list[str]:
+    """The few of some words that are spelled most alike, whatever their case."""
+    by_case = {name.lower(): name for name in known}
+    return [by_case[name] for name in difflib.get_close_matches(word.strip().lower(), by_case, n=NEAREST, cutoff=0.0)]
 
 
 def read_spec(folder: Path, model: str) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -15,6 +15,7 @@ from aura.model import AuraModel
 from aura.objectives.config import streams_of
 
 FORMAT = "aura-checkpoint/1"
+T = TypeVar("T")
 
 
 class RunError(RuntimeError):
@@ -90,18 +91,40 @@ def load_weights(path: Path, module: AuraModel) -> None:
 def fill(folder: Path, module: AuraModel, more: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Fills a model from the files of its towers, temperatures and classifiers; more: stream -> tensors that its file lacks.
     RunError as `load_weights`."""
+    for _, target, file, tensors in _parts(folder, module, read_tensors, more):
+        fit(target, tensors, file)
+
+
+def check_shapes(folder: Path, module: AuraModel, elsewhere: Collection[str]) -> None:
+    """Compares a model, which may be on torch's meta device, with what its files say that they hold: no weight is read.
+
+    elsewhere    streams some of whose weights need not be in their files
+    RunError as `load_weights`.
+    """
+    for stream, target, file, shapes in _parts(folder, module, read_shapes, {}):
+        own = {name: tuple(tensor.shape) for name, tensor in target.state_dict().items()}
+        if stream in elsewhere and target is module.towers[stream]:
+            own = {name: shape for name, shape in own.items() if name in shapes}
+        compare(own, shapes, file)
+
+
+def _parts(
+    folder: Path, module: AuraModel, read: Callable[[Path], Mapping[str, T]], more: Mapping[str, Mapping[str, T]]
+) -> Iterator[tuple[str, nn.Module, Path, dict[str, T]]]:
+    """Stream ("" of what is shared), module, file, and what `read` finds of the module there, by its own names; more: stream
+    -> what its file lacks."""
     for stream in module.towers:
         file = folder / "towers" / f"{stream}.safetensors"
-        tensors = {**read_tensors(file), **more.get(stream, {})}
+        found = {**read(file), **more.get(stream, {})}
         for part, target in stream_modules(module, stream).items():
-            mine = {k.removeprefix(part + "."): v for k, v in tensors.items() if k.startswith(part + ".")}
-            fit(target, mine, file)
-    fit(module.temperature, read_tensors(folder / "shared.safetensors"), folder / "shared.safetensors")
+            mine = {k.removeprefix(part + "."): v for k, v in found.items() if k.startswith(part + ".")}
+            yield stream, target, file, mine
+    file = folder / "shared.safetensors"
+    yield "", module.temperature, file, dict(read(file))
     if module.classifiers:
         file, there = folder / "classifiers.safetensors", set(module.towers)
-        tensors = read_tensors(file)
-        mine = {k: v for k, v in tensors.items() if set(streams_of(k.rpartition(".")[0])) <= there}
-        fit(module.classifiers, mine, file)
+        mine = {k: v for k, v in read(file).items() if set(streams_of(k.rpartition(".")[0])) <= there}
+        yield "", module.classifiers, file, mine
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -111,16 +134,28 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise RunError(f"{path} cannot be read as safetensors: {error}") from error
 
 
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of a file, by its header alone. RunError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} cannot be read as safetensors: {error}") from error
+
+
 def fit(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
-    own = module.state_dict()
-    for name in sorted(own.keys() ^ tensors.keys()):
-        raise RunError(f"{file}: tensor {name!r} is {'missing' if name in own else 'unknown to this recipe'}")
-    for name, tensor in own.items():
-        if tensor.shape != tensors[name].shape:
-            raise RunError(
-                f"{file}: {name} has shape {tuple(tensors[name].shape)}, the recipe needs {tuple(tensor.shape)}"
-            )
+    own, found = ({k: tuple(t.shape) for k, t in state.items()} for state in (module.state_dict(), tensors))
+    compare(own, found, file)
     module.load_state_dict(tensors)
+
+
+def compare(own: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], file: Path) -> None:
+    """RunError for the first tensor of a module that its file lacks, has in another shape, or has too many."""
+    for name in sorted(own.keys() ^ found.keys()):
+        raise RunError(f"{file}: tensor {name!r} is {'missing' if name in own else 'unknown to this recipe'}")
+    for name, shape in own.items():
+        if shape != found[name]:
+            raise RunError(f"{file}: {name} has shape {found[name]}, the recipe needs {shape}")
 
 
 def stream_modules(module: AuraModel, stream: str) -> dict[str, nn.Module]:

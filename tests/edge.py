@@ -18,6 +18,7 @@ from aura.towers.imu import ImuTransformerConfig
 from aura.towers.motion import MotionTransformerConfig
 
 RATE, SECONDS, WIDTH = 20.0, 2.0, 12
+STATISTICS = {"acc": [8.0, 10.5, 14.0], "gyro": [0.1, 2.0, 9.0]}
 NAMES = ["walk", "sit", "climb stairs"]
 WINDOW = Window(seconds=SECONDS, stride_s=0.5, min_cover=0.5)
 SMALL = {"width": 16, "depth": 1, "heads": 2, "stem": 8}
@@ -61,6 +62,13 @@ def tiny_aura(model: AuraModel, **inputs: ImuInput) -> Aura:
     """The model as one that was loaded."""
     streams = {"imu": imu_input(), "mocap": MocapInput()} | inputs
     config = ModelConfig(
-        name="tiny", step=0, inputs=streams, towers=TOWERS, objective=OBJECTIVE, embedding=WIDTH, window=WINDOW
+        name="tiny",
+        step=0,
+        inputs=streams,
+        towers=TOWERS,
+        objective=OBJECTIVE,
+        embedding=WIDTH,
+        window=WINDOW,
+        statistics={"imu": STATISTICS | {"rate_hz": [RATE, RATE, RATE]}},
     )
     return Aura(config, model)

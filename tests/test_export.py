@@ -2,10 +2,13 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+import onnxruntime
+import onnxruntime.quantization
 import pytest
 import torch
 
@@ -24,14 +27,14 @@ from aura.export import (
     random_windows,
 )
 from aura.model import AuraModel
-from aura.streaming import Edge, StreamingClassifier
+from aura.streaming import Edge, EdgeError, StreamingClassifier
 from aura.tasks.zeroshot import Prompts
 from aura.towers.output import TowerOutput
 from aura.train.checkpoint import write_weights
 from aura.train.recipe import load_recipe
 from aura.weights import stream_modules
 from tests.data.samples import make_sample, write_set
-from tests.edge import RATE, SECONDS, WIDTH, embedded, exported, tiny_aura, tiny_model
+from tests.edge import RATE, SECONDS, STATISTICS, WIDTH, embedded, exported, tiny_aura, tiny_model
 from tools.export import main
 
 ITEMS = int(RATE * SECONDS)
@@ -83,6 +86,7 @@ def test_what_is_written(edge):
         ["batch", "sensors", 6],
     ]
     assert spec["placement_ids"]["left wrist"] == 13
+    assert spec["statistics"] == STATISTICS
     assert set(spec["files"]) == {"imu.onnx", "imu.int8.onnx", "imu.pt2"}
     assert found["imu.onnx"]["max_abs_error"] < 1e-5
     assert 1e-5 < found["imu.int8.onnx"]["max_abs_error"] < 0.1
@@ -130,6 +134,55 @@ def test_a_tower_that_is_no_graph_is_refused():
     example = random_windows(2, 3, ITEMS, whole=False)
     with pytest.raises(ExportError, match=r"the tower Steep cannot be written as a graph: .*data-dependent"):
         export_program(ImuExport(model, "imu"), example, any_sensors=True)
+
+
+def broken(kind):
+    def fails(*args, **settings):
+        try:
+            raise kind("no operator\nand pages more")
+        except kind as error:
+            raise RuntimeError("Failed to convert the exported program. This is step 2/3") from error
+
+    return fails
+
+
+def full(*args, **settings):
+    raise OSError(28, "No space left on device")
+
+
+# Which step fails, how, and what is told.
+FAILURES = {
+    "ONNX: NotImplementedError: no operator. Nothing was written": (torch.onnx, "export", broken(NotImplementedError)),
+    "8-bit weights .*: AttributeError: no": (onnxruntime.quantization, "quantize_dynamic", broken(AttributeError)),
+    "onnxruntime .* cannot run .*imu.onnx: Failed to convert": (onnxruntime, "InferenceSession", broken(ValueError)),
+    "No space left": (np, "savez", full),
+}
+
+
+@pytest.mark.parametrize("message", FAILURES)
+def test_what_fails_on_the_way_leaves_nothing(edge, tmp_path, monkeypatch, message):
+    model, folder, _ = edge
+    program = torch.export.load(folder / "imu.pt2")
+    monkeypatch.setattr(aura.export, "export_program", lambda *args, **settings: program)
+    where, name, fails = FAILURES[message]
+    if where is not torch.onnx:
+        monkeypatch.setattr(aura.export, "export_onnx", lambda _, path: shutil.copy(folder / "imu.onnx", path))
+    monkeypatch.setattr(where, name, fails)
+    out, stays = tmp_path / "edge", []
+    for _ in range(2):
+        with pytest.raises((ExportError, EdgeError, OSError), match=message) as told:
+            exported(out, model, int8=True)
+        assert "pages more" not in str(told.value)
+        assert [path.name for path in tmp_path.rglob("*")] == stays
+        out.mkdir(exist_ok=True)
+        stays = ["edge"]
+
+
+def test_a_file_in_the_way_stays(edge, tmp_path):
+    (tmp_path / "edge").write_text("mine")
+    with pytest.raises(ExportError, match="edge is a file: name another folder"):
+        exported(tmp_path / "edge", edge[0])
+    assert (tmp_path / "edge").read_text() == "mine"
 
 
 @pytest.fixture(scope="module")
@@ -185,11 +238,24 @@ def test_tool_says_what_it_lacks(run, tmp_path, capsys):
     assert not (tmp_path / "edge").exists()
 
 
+def test_tool_says_in_a_line_what_failed(run, tmp_path, capsys, monkeypatch):
+    folder, _ = run
+    words = [str(folder), "--out", str(tmp_path / "edge"), "--labels", "sit_down", "walk"]
+    monkeypatch.setattr(torch.onnx, "export", broken(TypeError))
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: the graph cannot be converted to ONNX: TypeError: no operator. Nothing was written.")
+    assert said.count("\n") == 1
+    assert "pip install -U 'aura[edge]'" in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_tool_exports_words_and_whole_clips(run, tmp_path, clips):
     """The accuracy is that of the classes' own clips; a clip is one window, in its own time, for file and model."""
     folder, model = run
     out, words = tmp_path / "edge", ["sit_down", "walk"]
     shards, samples = clips
+    out.mkdir()
     assert main([str(folder), "--out", str(out), "--labels", *words, "--shards", str(shards)]) == 0
     check_files(model, out, 50, whole=True)
     graph = Edge(out)

@@ -6,12 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import aura
 from aura.body.placements import placement_id
 from aura.data.cut import evaluation_count, evaluation_cut
 from aura.data.resample import resample
@@ -114,6 +116,56 @@ def test_units_and_channels(edge):
         stream.push(recording(RATE, 1, 2))
 
 
+def told(ask, *given) -> list[str]:
+    """What a stream tells of its units; every warning points here."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ask(*given)
+    assert {one.filename for one in caught} <= {__file__}
+    assert {one.category for one in caught} <= {aura.InputWarning}
+    return [str(one.message) for one in caught]
+
+
+def test_units_that_are_another_are_told_once(edge):
+    folder = edge[1]
+    values = recording(50.0, 8)
+    in_g = values / np.array([9.80665] * 3 + [1] * 3, np.float32)
+    stream = StreamingClassifier(folder, 50, placements=WORN)
+    assert told(stream.push, values) == told(stream.flush) == told(stream.classify, values) == []
+    stream.reset()
+    packets = np.array_split(in_g, 10, axis=1)
+    messages = [told(stream.push, packet) for packet in packets]
+    # With the first window, which comes 2.44 s after the start, and never again.
+    assert [len(found) for found in messages] == [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    assert re.search(
+        r"at left wrist: median norm 0.999 m/s\^2, 10.5 in training: is it in g\? Say units='g'", messages[3][0]
+    )
+    assert "at chest: median norm" in messages[3][0]
+    (message,) = told(StreamingClassifier(folder, 50, "g", placements=WORN).classify, values)
+    assert "are units='g' said of m/s^2?" in message
+    turned = values * np.array([1] * 3 + [180 / np.pi] * 3, np.float32)
+    (message,) = told(StreamingClassifier(folder, 50, placements=WORN).push, turned)
+    assert "is it in deg/s? Say gyro_units='deg/s'" in message
+    both = turned / np.array([9.80665] * 3 + [1] * 3, np.float32)
+    assert told(StreamingClassifier(folder, 50, "g", "deg/s", WORN).push, both) == []
+
+
+def test_units_are_looked_at_where_there_are_samples(edge, tmp_path):
+    """Gaps are no zeros; what a stream does later is not looked at; a folder without statistics has those of people."""
+    values = recording(RATE, 8)
+    holed = values.copy()
+    holed[:, 3:20] = np.nan
+    stream = StreamingClassifier(edge[1], RATE, placements=WORN)
+    assert told(stream.push, holed) == []
+    assert told(stream.push, values / 9.8) == []
+    still = np.zeros((1, 60, 3))
+    still[..., 2] = 3.5
+    loose = shutil.copytree(edge[1], tmp_path / "edge" / "quickstart")
+    edited("edge.json", lambda spec: spec.pop("statistics"))(loose)
+    assert len(told(StreamingClassifier(edge[1], RATE).push, still)) == 1  # under half of 8
+    assert told(StreamingClassifier(loose, RATE).push, still) == []  # over half of 6
+
+
 @pytest.mark.parametrize("rate_hz", [RATE, 50.0])
 def test_samples_that_are_missing_are_not_read(edge, rate_hz):
     model, folder, _ = edge
@@ -152,8 +204,18 @@ def test_classes_change_without_another_export(edge, tmp_path):
     assert result.probabilities["this"] == pytest.approx(1 / (1 + np.exp(-20)))
     stream.edge.set_labels(None)
     assert list(stream.classify(values)[0].probabilities) == NAMES
-    with pytest.raises(EdgeError, match=r"no class swim in .*, which has walk, sit, climb stairs"):
-        stream.edge.set_labels(["swim"])
+    for labels, message in (
+        (
+            ["walk", "Climbing stairs"],
+            r"'Climbing stairs' is not among the 3 classes of .*: the nearest are 'climb stairs', '",
+        ),
+        (["Sit"], r"the nearest are 'sit', .*; for others give their embeddings: set_classes"),
+        ("walk", "labels is 'walk': give a list"),
+    ):
+        with pytest.raises(EdgeError, match=message):
+            stream.edge.set_labels(labels)
+    with pytest.raises(EdgeError, match="'swim' is not among"):
+        StreamingClassifier(folder, RATE, placements=WORN, labels=["swim"])
     with pytest.raises(EdgeError, match=rf"needs \(C, {WIDTH}\)"):
         stream.edge.set_classes(["a"], np.ones((1, WIDTH + 1)))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

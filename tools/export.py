@@ -18,6 +18,7 @@ import aura.interrupt  # noqa: F401  # first: what follows takes long to import
 # isort: split
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,6 @@ def main(arguments: list[str] | None = None) -> int:
     add("--shards", metavar="DIR[:SPLIT]", help="labelled windows on which all files are compared (split: test)")
     options = parser.parse_args(arguments)
 
-    from aura.data.files import write_json
     from aura.data.index import BadSample
     from aura.data.reader import ReadError
     from aura.data.storage import StorageError
@@ -127,18 +127,16 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             prompts = load_prompts(options.prompts) if options.prompts else prompts_of(model.config, options.labels)
             classes, label = classes_in_words(model, stream, prompts), prompts.label
-        found = export(options.out, model, classes, stream, int8=options.int8)
+        measure = None
         if options.shards:
-            add_accuracy(found, options.out, load_run(options.run), stream, options.shards, label)
-        told = table(found)
-        write_json(options.out / "report.json", found)
-        (options.out / "report.md").write_text(
-            f"# {model.config.name}, step {model.config.step}, for devices\n\n{told}"
-        )
+            measure = partial(
+                add_accuracy, loaded=load_run(options.run), stream=stream, shards=options.shards, label=label
+            )
+        found = export(options.out, model, classes, stream, int8=options.int8, measure=measure)
     except (RunError, RecipeError, ReadError, ShardError, StorageError, BadSample, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(told)
+    print(table(found))
     print(f"wrote {options.out}; from aura.streaming import StreamingClassifier reads it")
     return 0
 

@@ -9,16 +9,12 @@ import numpy as np
 
 from aura.data.config import Input, kind_of
 from aura.data.memory import MemoryRecord
-from aura.inference.recordings import G
+from aura.data.units import LIMIT, InputWarning, acceleration_doubt, rotation_doubt
 
-# Of a sensor at rest, of a fast movement, and of a standing body: where a model says nothing of its training.
-PLAUSIBLE = {"acc": [6.0, 9.8, 20.0], "gyro": [0.0, 0.5, 10.0], "height": [0.4, 1.5, 2.2]}
+__all__ = ["InputWarning", "doubts", "places"]
+
+HEIGHT = [0.4, 1.5, 2.2]  # of a body, in metres: where a model says nothing of its training
 SLOWER = 0.75
-LIMIT = 2.0  # a median this many times beyond the 1st or 99th percentile of training is told
-
-
-class InputWarning(UserWarning):
-    """A recording that a model can read, and that looks unlike its training."""
 
 
 def doubts(record: MemoryRecord, stream: str, settings: Input, statistics: Mapping[str, Any]) -> list[str]:
@@ -39,48 +35,49 @@ def doubts(record: MemoryRecord, stream: str, settings: Input, statistics: Mappi
         found += _placement_doubts(about["sensors"], settings, known)
     elif kind == "mocap":
         height = float(np.median(np.ptp(record.array(stream)[..., 2], axis=1)))
-        low, _, high = known.get("height", PLAUSIBLE["height"])
+        low, _, high = known.get("height", HEIGHT)
         if not low / LIMIT <= height <= high * LIMIT:
             usual = f"{low:.2g} to {high:.2g} m in training"
             found.append(f"{stream} spans {height:.3g} m along z, {usual}: is it in metres, with z up? See units, up")
+    elif kind == "pose2d":
+        found += _pixel_doubts(record.array(stream), stream)
     return found
+
+
+def places(settings: Input, statistics: Mapping[str, Any]) -> list[str]:
+    """Where the sensors of an IMU stream were worn in training, as far as it is known."""
+    named: list[str] = list(getattr(settings, "placements", ()))
+    return named or [name for name in statistics.get("placements", {}) if name != "unknown"]
 
 
 def _imu_doubts(values: np.ndarray, sensors: list[dict], known: Mapping[str, Any]) -> list[str]:
     found = []
     for values_of, sensor in zip(values, sensors):
-        name = "" if sensor["placement"] == "unknown" else f" at {sensor['placement']}"
-        acc = float(np.median(np.linalg.norm(values_of[:, :3], axis=-1)))
-        low, usual, high = known.get("acc", PLAUSIBLE["acc"])
-        if not low / LIMIT <= acc <= high * LIMIT:
-            guess = "is gravity taken out of it?" if acc < low else "is it in another unit?"
-            if 0.5 < acc < 2:
-                guess = "is it in g? Say units='g'"
-            elif 500 < acc < 2000:
-                guess = "is it in mg? Say units='mg'"
-            elif 0.0005 < acc < 0.02:
-                guess = "are units='mg' said of g?"
-            elif G**2 / 2 < acc < G**2 * 2:
-                guess = "are units='g' said of m/s^2?"
-            found.append(f"acceleration{name}: median norm {acc:.3g} m/s^2, {usual:.3g} in training: {guess}")
-        if "gyro" not in sensor["channels"]:
-            continue
-        gyro = float(np.median(np.linalg.norm(values_of[:, 3:], axis=-1)))
-        low, usual, high = known.get("gyro", PLAUSIBLE["gyro"])
-        if gyro > LIMIT * max(high, 1.0):
-            found.append(
-                f"angular velocity{name}: median norm {gyro:.3g} rad/s, {usual:.3g} in training: is it in deg/s? Say"
-                " gyro_units='deg/s'"
-            )
-    return found
+        where = "" if sensor["placement"] == "unknown" else f" at {sensor['placement']}"
+        acc, gyro = (float(np.median(np.linalg.norm(part, axis=-1))) for part in (values_of[:, :3], values_of[:, 3:]))
+        found.append(acceleration_doubt(acc, known, where))
+        if "gyro" in sensor["channels"]:
+            found.append(rotation_doubt(gyro, known, where))
+    return [doubt for doubt in found if doubt]
 
 
 def _placement_doubts(sensors: list[dict], settings: Input, known: Mapping[str, Any]) -> list[str]:
-    named = list(getattr(settings, "placements", ()))
-    there = named or list(known.get("placements", {}))
+    named, there = list(getattr(settings, "placements", ())), places(settings, known)
     names = {sensor["placement"] for sensor in sensors} - {"unknown"}
     new = sorted(names - set(there)) if there else []
     if not new:
         return []
     what = "is not read" if named and names & set(named) else "is new to the model"
     return [f"the sensor at {', '.join(new)} {what}: those of training were at {', '.join(there)}"]
+
+
+def _pixel_doubts(values: np.ndarray, stream: str) -> list[str]:
+    """Of points (T, J, 3): a body of a pixel or two is one whose points are shares of the image."""
+    points = values[..., :2][values[..., 2] > 0]
+    low, high = float(points.min()), float(points.max())
+    if max(-low, high) > 1:
+        return []
+    return [
+        f"{stream}: all points lie within {low:.2g} and {high:.2g}, and are read as pixels: are they shares of the image?"
+        " Multiply x by its width and y by its height"
+    ]

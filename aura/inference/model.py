@@ -13,16 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from aura import hub
 from aura.data.batch import Stream
 from aura.inference.align import Placing, place
 from aura.inference.config import CONFIG, ModelConfig, config_of_checkpoint, place_of, read_config
-from aura.inference.reading import Given, Windows, embed_given, read_given, settings_for
+from aura.inference.reading import Given, Windows, embed_given, read_given, settings_for, unit_query
 from aura.inference.release import build_module, load_release, mend, write_release
+from aura.inference.sizes import check_sizes
 from aura.inference.words import known_words, prompts_of, stored_words
 from aura.model import AuraModel
 from aura.model_card import model_card
@@ -100,7 +101,9 @@ class Aura:
             folder = _fetched(str(path), revision, modalities, token)
         if (folder / CONFIG).is_file():
             config = read_config(folder)
-            module = build_module(config, config.streams_of(modalities))
+            streams = config.streams_of(modalities)
+            check_sizes(folder, config, streams)
+            module = build_module(config, streams)
             phrases = load_release(folder, config, module)
             return cls(config, module.to(torch.device(device)), phrases, folder)
         found = find_checkpoint(folder)
@@ -178,7 +181,9 @@ class Aura:
             pose2d     (T, J, 2 or 3); rate_hz, skeleton (default: the model's), image_size (width, height)
             video      a path, bytes, or frames (T, H, W, 3) uint8 with rate_hz
             text       a string or a list of them
-        What is longer than the model's window is cut into windows, the last of which ends with the recording.
+        Of several recordings each of these is one value that holds for all, or a list with one for each: see
+        `aura.inference.spread.spread`. What is longer than the model's window is cut into windows, the last of which ends with
+        the recording.
 
         window_s, stride_s    seconds of a window and from one to the next; None: as the model was evaluated in training
         by_window             gives `Windows`; else a tensor (D,), of a list (B, D): the normalised mean over the windows
@@ -225,11 +230,15 @@ class Aura:
             out.append(Classification(names[int(row.argmax())], probabilities, windows.start_s[mine], each[mine]))
         return out[0] if given.single else out
 
-    def search(self, query: str | Tensor, windows: Windows, k: int = 5) -> list[Hit]:
-        """The k windows (`embed(..., by_window=True)`) nearest to words or to an embedding (D,), best first. For galleries of
-        millions `aura.tasks.search` has an index."""
-        vector = self.embed_text([query])[0] if isinstance(query, str) else F.normalize(query.float(), dim=-1)
-        best = (windows.vectors @ vector.to(windows.vectors)).topk(min(k, len(windows.vectors)))
+    def search(self, query: Any, windows: Windows, k: int = 5) -> list[Hit]:
+        """The k windows (`embed(..., by_window=True)`; all of them where there are fewer) nearest to words or to an embedding
+        (D,), best first. For galleries of millions `aura.tasks.search` has an index.
+
+        ValueError for a k under 1, and for a query that is not one embedding of the windows' width with finite numbers."""
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise ValueError(f"k is {k!r}: say how many windows are to be found, a whole number from 1 on")
+        vector = unit_query(self.embed_text([query])[0] if isinstance(query, str) else query, windows)
+        best = (windows.vectors @ vector).topk(min(int(k), len(windows.vectors)))
         return [
             Hit(score, int(windows.recording[i]), float(windows.start_s[i]))
             for score, i in zip(best.values.tolist(), best.indices.tolist())
@@ -263,7 +272,7 @@ class Aura:
 
         ValueError as `embed`, and where the model was not trained to align the two streams by parts.
         """
-        worn, found = self._one("sensors", sensors), self._read(bodies)
+        worn, found = self._one("sensors", sensors, ask_places=False), self._read(bodies)
         people = [Recording(found.stream, found.stream, (record,), (0.0,)) for record in found.records]
         return place(self._encoder([worn, *people], every=True), worn, people, self.config.objective)
 
@@ -302,10 +311,10 @@ class Aura:
     def _read(self, given: Mapping[str, Any]) -> Given:
         return read_given(self.config, self.module, given, depth=2)
 
-    def _one(self, name: str, given: Mapping[str, Any]) -> Recording:
-        found = read_given(self.config, self.module, given, depth=2)
+    def _one(self, name: str, given: Mapping[str, Any], *, ask_places: bool = True) -> Recording:
+        found = read_given(self.config, self.module, given, depth=2, ask_places=ask_places)
         if not found.single:
-            raise ValueError(f"{name} is a list of recordings: give one")
+            raise ValueError(f"{name} is a list of {len(found.records)} recordings: give one")
         return Recording(found.stream, found.stream, (found.records[0],), (0.0,))
 
     def _encoder(self, given: Sequence[Recording], *, every: bool = False) -> Encoder:

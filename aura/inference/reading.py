@@ -16,16 +16,21 @@ from aura.data.config import ImuInput, Input, kind_of
 from aura.data.index import BadSample
 from aura.data.memory import MemoryRecord
 from aura.data.sample import orientation_of
+from aura.data.units import InputWarning
 from aura.data.windows import Cutter, Rooms, RowData
-from aura.inference.checks import InputWarning, doubts
+from aura.inference.checks import doubts, places
 from aura.inference.config import ModelConfig
 from aura.inference.pieces import Piece, pieces, window_of
 from aura.inference.recordings import imu_record, mocap_record, pose2d_record, video_record
+from aura.inference.spread import several, spread
 from aura.model import AuraModel
 
 ROWS = 64  # windows of one forward
+MISSING = {  # what a recording cannot be read without
+    "rate_hz": "rate_hz is missing: say how many items it has a second",
+    "image_size": "image_size is missing: say image_size=(width, height) of the images, in pixels",
+}
 MAKERS = {"imu": imu_record, "mocap": mocap_record, "pose2d": pose2d_record, "video": video_record}
-RECORDING = 3  # dimensions of a recording at most: more of them are several
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,13 @@ class Given:
     single: bool
 
 
-def read_given(config: ModelConfig, module: AuraModel, given: Mapping[str, Any], depth: int = 1) -> Given:
-    """What a caller gives by the name of its stream, with what else is needed to read it.
+def read_given(
+    config: ModelConfig, module: AuraModel, given: Mapping[str, Any], depth: int = 1, *, ask_places: bool = True
+) -> Given:
+    """What a caller gives by the name of its stream, with what else is needed to read it: see `aura.inference.spread`.
 
-    depth    functions between the caller and this one: warnings point to the caller's line
+    depth         functions between the caller and this one: warnings point to the caller's line
+    ask_places    sensors whose places are not said are told, of a model that was trained with them
     ValueError for what cannot be read; `InputWarning` for what looks unlike the model's training.
     """
     settings = dict(given)
@@ -76,21 +84,19 @@ def read_given(config: ModelConfig, module: AuraModel, given: Mapping[str, Any],
     values, skeleton = settings.pop(stream), getattr(config.inputs[stream], "skeleton", None)
     if skeleton is not None:
         settings.setdefault("skeleton", skeleton)
-    many, make = _several(values, stream), MAKERS[kind_of(stream)]
+    many, make = several(values, stream), MAKERS[kind_of(stream)]
     if many and not len(values):
         raise ValueError(f"{stream} is an empty list")
-    records = []
-    for i, one in enumerate(values if many else [values]):
+    recordings = list(values) if many else [values]
+    records, each = [], spread(settings, recordings)
+    for i, (one, mine) in enumerate(zip(recordings, each)):
         where = f"recording {i}: " if many else ""
         try:
-            record = make(one, **settings, stream=stream)
+            record = make(one, **mine, stream=stream)
         except TypeError as error:
             said = str(error).partition("() ")[2] or str(error)
-            raise ValueError(
-                f"{stream}: rate_hz is missing: say how many items it has a second"
-                if "'rate_hz'" in said
-                else f"{stream}: {said}"
-            ) from error
+            missing = next((what for name, what in MISSING.items() if f"'{name}'" in said and "missing" in said), said)
+            raise ValueError(f"{stream}: {missing}") from error
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
         if getattr(config.inputs[stream], "orientation", False) and not record.has(orientation_of(stream)):
@@ -100,7 +106,23 @@ def read_given(config: ModelConfig, module: AuraModel, given: Mapping[str, Any],
         for doubt in doubts(record, stream, config.inputs[stream], config.statistics):
             warnings.warn(where + doubt, InputWarning, stacklevel=2 + depth)
         records.append(record)
+    unsaid = ask_places and kind_of(stream) == "imu" and any(mine.get("placements") is None for mine in each)
+    if unsaid and (there := _places_read(config, stream)):
+        warnings.warn(
+            f"placements are not given: the model was trained with sensors at {', '.join(there)}, and reads where they are;"
+            " say placements=[...], or placements='unknown'",
+            InputWarning,
+            stacklevel=2 + depth,
+        )
     return Given(stream, records, not many)
+
+
+def _places_read(config: ModelConfig, stream: str) -> list[str]:
+    """Where the sensors of training were worn; [] for a model that does not read it."""
+    settings = config.inputs[stream]
+    if not getattr(settings, "placements", ()) and not getattr(config.towers[stream], "placements", False):
+        return []
+    return places(settings, config.statistics.get(stream, {}))
 
 
 def settings_for(
@@ -130,12 +152,18 @@ def embed_given(
         raise ValueError(f"{stream} has no embedding of its own in {config.name}: it was aligned by moments alone")
     window, whole_s = window_of(config, module, stream, window_s, stride_s)
     found = [piece for i, record in enumerate(records) for piece in pieces(i, record, window, whole_s)]
-    cutter = Cutter({stream: settings_for(config, module, stream, records)}, window)
-    with torch.no_grad():
-        vectors = [_embedded(cutter, module, given, found[i : i + ROWS]) for i in range(0, len(found), ROWS)]
+    # Each recording is read as it would be alone: what the others are changes nothing of it.
+    ways = [settings_for(config, module, stream, [record]) for record in records]
+    vectors = torch.zeros(len(found), config.embedding)
+    for way in dict.fromkeys(ways):
+        cutter = Cutter({stream: way}, window)
+        mine = [i for i, piece in enumerate(found) if ways[piece.recording] == way]
+        for part in (mine[i : i + ROWS] for i in range(0, len(mine), ROWS)):
+            with torch.no_grad():
+                vectors[part] = _embedded(cutter, module, given, [found[i] for i in part])
     return Windows(
         stream=stream,
-        vectors=torch.cat(vectors),
+        vectors=vectors,
         recording=torch.tensor([piece.recording for piece in found]),
         start_s=torch.tensor([piece.cut.start_s for piece in found], dtype=torch.float64),
         span_s=torch.tensor([piece.cut.span_s for piece in found], dtype=torch.float64),
@@ -162,16 +190,25 @@ def _embedded(cutter: Cutter, module: AuraModel, given: Given, part: Sequence[Pi
     return module.embed_stream(given.stream, read.map(lambda tensor: tensor.to(device))).cpu()
 
 
-def _several(values: Any, stream: str) -> bool:
-    """Whether a list of recordings is given, or one."""
-    listed = isinstance(values, list | tuple)
-    if kind_of(stream) == "video":
-        return listed
-    if listed and any(hasattr(value, "shape") for value in values):
-        return True
-    shape = getattr(values, "shape", None)
-    return (_depth(values) if shape is None else len(shape)) > RECORDING
-
-
-def _depth(values: Any) -> int:
-    return 1 + _depth(values[0]) if isinstance(values, list | tuple) and len(values) else 0
+def unit_query(query: Any, windows: Windows) -> Tensor:
+    """An embedding (D,), or (1, D), of any library at length 1, to be compared with windows. ValueError where it does not fit
+    them."""
+    if not isinstance(windows, Windows):
+        raise ValueError(f"windows is a {type(windows).__name__}: give what embed(..., by_window=True) gives")
+    try:
+        vector = torch.as_tensor(query).detach().to(windows.vectors)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"the query is a {type(query).__name__}: give words, or one embedding (D,)") from error
+    if vector.ndim == 2 and len(vector) == 1:
+        vector = vector[0]
+    if vector.ndim != 1:
+        raise ValueError(f"the query has shape {tuple(vector.shape)}: give one embedding (D,) at a time")
+    width = windows.vectors.shape[1]
+    if len(vector) != width:
+        raise ValueError(f"the query has {len(vector)} numbers, each window {width}: embed both by the same model")
+    for name, values in (("the query", vector), ("windows", windows.vectors)):
+        if bad := int((~values.isfinite()).sum()):
+            raise ValueError(f"{name}: {bad} of {values.numel()} numbers are not finite")
+    if not vector.any():
+        raise ValueError("the query is all zeros: it points nowhere")
+    return F.normalize(vector, dim=-1)

@@ -14,10 +14,8 @@ from aura.body.skeletons import SKELETONS, skeleton
 from aura.data.film import measure
 from aura.data.memory import MemoryRecord
 from aura.data.sample import Sample
+from aura.data.units import ACC, GYRO
 
-G = 9.80665
-ACC = {"m/s^2": 1.0, "m/s²": 1.0, "g": G, "mg": G / 1000}
-GYRO = {"rad/s": 1.0, "deg/s": np.pi / 180}
 SLOWEST_HZ, FASTEST_HZ = 0.5, 1e5
 LARGEST = 1e12  # of a value: beyond it sums of squares are no numbers any more
 LENGTH = {"m": 1.0, "cm": 0.01, "mm": 0.001}
@@ -37,7 +35,7 @@ def imu_record(
     values        (T, 3) acceleration, (T, 6) acceleration then angular velocity, or (S, T, 3 or 6) of several sensors; NumPy,
                   torch, pandas or lists. The accelerometer's own measure, gravity in it: at rest its norm is 1 g
     units         of acceleration: m/s^2, g, mg; gyro_units: rad/s, deg/s
-    placements    where each sensor is worn, of `aura.body.placements`; None: unknown
+    placements    where each sensor is worn, of `aura.body.placements`; None, or "unknown" of any number of them: unknown
     orientation   (S, T, 4) unit quaternions w x y z, sensor to world, for towers that read them
 
     ValueError for another shape, a unit or placement that is not known, values that are not finite.
@@ -52,7 +50,7 @@ def imu_record(
         )
     count, length, channels = found.shape
     if isinstance(placements, str):
-        placements = [placements]
+        placements = [placements] * (count if placements == "unknown" else 1)
     names = ["unknown"] * count if placements is None else [str(name).replace("_", " ") for name in placements]
     if len(names) != count:
         raise ValueError(f"placements names {len(names)} sensors, imu has {count}")

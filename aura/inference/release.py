@@ -251,17 +251,15 @@ def build_module(config: ModelConfig, streams: list[str]) -> AuraModel:
             config.precision,
             streams=streams,
         )
-    except (ValueError, RuntimeError, TypeError) as error:
+    except RunError:
+        raise
+    except Exception as error:  # a stranger's settings go to libraries whose errors are of any kind
         raise RunError(f"the model {config.name} cannot be built from its {CONFIG}: {error}") from error
 
 
 def load_release(folder: Path, config: ModelConfig, module: AuraModel) -> Tensor | None:
     """Fills the towers of a module, and gives the embeddings of the phrases, where the folder has them. RunError naming the file
     that is missing, damaged, or does not fit."""
-    for stream in module.towers:
-        file = folder / "towers" / f"{stream}.safetensors"
-        if not file.is_file():
-            raise RunError(f"{file} is missing: load the model without it, modalities=[...], or bring the file")
     known = {stream: about for stream, about in config.referenced.items() if stream in module.towers}
     fill(folder, module, {stream: _frozen(module, stream, about) for stream, about in known.items()})
     file = folder / PHRASES

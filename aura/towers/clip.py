@@ -41,6 +41,17 @@ def load_clip(model: str | dict[str, Any], pretrained: str | None) -> Any:
         ) from error
 
 
+def clip_settings(name: str) -> dict[str, Any]:
+    """The configuration of a model that open_clip has by this name, as `load_clip` takes one in place; nothing is fetched for its
+    weights. ValueError for an unknown name."""
+    found = open_clip.get_model_config(name)
+    if found is None:
+        raise ValueError(f"towers: open_clip has no model {name!r}")
+    if "hf_model_name" in found["text_cfg"]:
+        found["text_cfg"]["hf_model_pretrained"] = False
+    return {key: value for key, value in found.items() if key not in ("custom_text", "multimodal_cfg")}
+
+
 def clip_width(model: str | dict[str, Any]) -> int:
     """Width of the space that both towers of an open_clip model embed into."""
     config = model if isinstance(model, dict) else open_clip.get_model_config(model)

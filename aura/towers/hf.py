@@ -23,6 +23,15 @@ def resolve(model: str) -> str:
     return str(path)
 
 
+def hf_settings(model: str | dict[str, Any], revision: str | None = None) -> Any:
+    """The configuration of a model of transformers, as `load_hf` takes it. OSError, KeyError where there is none."""
+    if isinstance(model, dict):
+        values = dict(model)
+        return transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+    at = {} if revision is None else {"revision": revision}
+    return transformers.AutoConfig.from_pretrained(resolve(model), trust_remote_code=False, **at)
+
+
 def load_hf(model: str | dict[str, Any], pretrained: bool, revision: str | None = None) -> Any:
     """The encoder, without any dropout, so that a batch in parts gives what the whole batch gives.
 
@@ -31,11 +40,7 @@ def load_hf(model: str | dict[str, Any], pretrained: bool, revision: str | None 
     """
     at = {} if revision is None else {"revision": revision}
     try:
-        if isinstance(model, dict):
-            values = dict(model)
-            config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
-        else:
-            config = transformers.AutoConfig.from_pretrained(resolve(model), trust_remote_code=False, **at)
+        config = hf_settings(model, revision)
         for name in list(vars(config)):
             if "dropout" in name or name.endswith("drop_path_rate"):
                 setattr(config, name, 0.0)

@@ -1,5 +1,6 @@
 """Recordings as people have them: every form of the same recording gives the same embedding, and all of it is read."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -10,10 +11,13 @@ import torch
 import aura
 from aura.body.skeletons import SKELETONS
 from aura.data.video import decode_frames, encode_h264
+from aura.inference.model import Aura
 from aura.inference.pieces import pieces
 from aura.inference.recordings import imu_record, mocap_record, video_record
+from aura.train.recipe import make_recipe
 from tests.data.films import MATRICES, blocks, encoded, with_matrix
 from tests.inference.tiny import tiny_aura
+from tests.train.batches import tiny_recipe
 
 RATE = 20.0
 
@@ -178,6 +182,55 @@ def test_search_finds_the_window_of_an_embedding(model, signal):
     assert len(model.search("a word", windows, k=99)) == 6
 
 
+def test_a_query_is_one_embedding_of_any_library(model, signal):
+    windows = model.embed(imu=[signal, signal[:50]], rate_hz=RATE, by_window=True)
+    query = windows.vectors[1]
+    expected = model.search(query, windows, k=3)
+    for form in (query.numpy(), query.tolist(), 3 * query.double(), query[None]):
+        found = model.search(form, windows, k=np.int64(3))
+        assert [(hit.recording, hit.start_s) for hit in found] == [(hit.recording, hit.start_s) for hit in expected]
+        assert [hit.score for hit in found] == pytest.approx([hit.score for hit in expected], abs=1e-6)
+    assert len(model.search(query, windows, k=10**9)) == len(windows.vectors)
+
+
+@pytest.mark.parametrize("k", [-1, 0, 1.5, "3", None])
+def test_a_number_of_hits_that_is_none_is_told(model, signal, k):
+    windows = model.embed(imu=signal, rate_hz=RATE, by_window=True)
+    with pytest.raises(ValueError, match=f"k is {k!r}: say how many windows"):
+        model.search(windows.vectors[0], windows, k=k)
+
+
+QUERIES = [
+    (torch.ones(2, 16), r"the query has shape \(2, 16\): give one embedding \(D,\) at a time"),
+    (torch.tensor(1.0), r"the query has shape \(\)"),
+    (torch.ones(5), "the query has 5 numbers, each window 16: embed both by the same model"),
+    (torch.full((16,), torch.nan), "the query: 16 of 16 numbers are not finite"),
+    (torch.zeros(16), "the query is all zeros"),
+    (["walking", "sitting"], "the query is a list: give words, or one embedding"),
+    (None, "the query is a NoneType"),
+    ("", "strings that say something"),
+]
+
+
+@pytest.mark.parametrize(("query", "message"), QUERIES, ids=[message for _, message in QUERIES])
+def test_a_query_that_fits_nothing_is_told(model, signal, query, message):
+    windows = model.embed(imu=signal, rate_hz=RATE, by_window=True)
+    with pytest.raises(ValueError, match=message):
+        model.search(query, windows)
+
+
+def test_a_gallery_of_others_is_told(model, signal):
+    windows = model.embed(imu=signal, rate_hz=RATE, by_window=True)
+    with pytest.raises(ValueError, match=r"windows is a Tensor: give what embed\(..., by_window=True\) gives"):
+        model.search("a word", windows.vectors)
+    with pytest.raises(ValueError, match="the query has 16 numbers, each window 12"):
+        model.search("a word", dataclasses.replace(windows, vectors=windows.vectors[:, :12]))
+    broken = windows.vectors.clone()
+    broken[1, 3] = torch.inf
+    with pytest.raises(ValueError, match="windows: 1 of 48 numbers are not finite"):
+        model.search("a word", dataclasses.replace(windows, vectors=broken))
+
+
 def test_a_body_and_its_sensors_are_synchronised_and_placed(model, signal):
     rng = np.random.default_rng(6)
     pose = np.concatenate([rng.uniform(0, 300, (80, 17, 2)), np.ones((80, 17, 1))], -1)
@@ -190,6 +243,72 @@ def test_a_body_and_its_sensors_are_synchronised_and_placed(model, signal):
     assert placed.similarity.shape[:2] == (2, 2)
     assert placed.body in (0, 1)
     assert len(set(placed.parts)) == 2
+
+
+def told(ask, **given) -> list[str]:
+    """What is odd of a recording; every warning points here."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ask(**given)
+    assert {one.filename for one in caught} <= {__file__}
+    return [str(one.message) for one in caught if issubclass(one.category, aura.InputWarning)]
+
+
+def test_points_that_are_shares_of_the_image_are_told(model):
+    shares = np.random.default_rng(7).uniform(0, 1, (40, 17, 2))
+    for size in ((640, 480), (1, 1)):
+        given = {"rate_hz": 10, "image_size": size}
+        (message,) = told(model.embed, pose2d=shares, **given)
+        assert "are they shares of the image? Multiply x by its width and y by its height" in message
+        assert len(told(model.embed, pose2d=2 * shares - 1, **given)) == 1
+        assert told(model.embed, pose2d=shares * [640, 480], **given) == []
+    unknown = np.concatenate([shares * [640, 480], np.ones((40, 17, 1))], -1)
+    unknown[:, :15] = 0  # points that are not known lie at the corner
+    assert told(model.embed, pose2d=unknown, rate_hz=10, image_size=(640, 480)) == []
+    messages = told(model.embed, pose2d=[shares, shares * [640, 480]], rate_hz=10, image_size=(640, 480))
+    assert [message.split(":")[0] for message in messages] == ["recording 0"]
+
+
+def trained(model, **imu) -> Aura:
+    """The model as if it had been trained on such signals."""
+    return Aura(model.config.model_copy(update={"statistics": {"imu": imu}}), model.module)
+
+
+def test_places_that_are_not_said_are_told_once_by_a_model_that_reads_them(model, signal):
+    given = {"imu": signal, "rate_hz": RATE}
+    knows = trained(model, placements={"unknown": 3, "left wrist": 5, "chest": 2})
+    (message,) = told(knows.embed, **given)
+    assert "placements are not given: the model was trained with sensors at left wrist, chest, and reads" in message
+    assert len(told(knows.embed, **given | {"imu": [signal, signal, signal]})) == 1
+    assert len(told(knows.embed, **given | {"imu": [signal, signal], "placements": [None, "chest"]})) == 1
+    assert len(told(knows.classify, labels=["walking", "sitting"], **given)) == 1
+    for said in ("chest", ["left_wrist"], "unknown"):
+        assert told(knows.embed, **given, placements=said) == []
+    assert told(knows.embed, imu=np.stack([signal, signal]), rate_hz=RATE, placements="unknown") == []
+    assert told(model.embed, **given) == []  # nothing is known of its training
+    assert told(trained(model, placements={"unknown": 9}).embed, **given) == []
+    values = tiny_recipe().model_dump(mode="json")
+    values["towers"]["imu"]["placements"] = False
+    blind = tiny_aura(recipe=make_recipe(values))
+    assert told(trained(blind, placements={"chest": 9}).embed, **given) == []
+    values["inputs"]["imu"] |= {"placements": ["left ankle", "chest"]}  # which are read, and no others
+    chosen = told(tiny_aura(recipe=make_recipe(values)).embed, **given)
+    assert "trained with sensors at left ankle, chest" in chosen[0]
+
+
+def test_who_asks_where_sensors_are_is_not_asked(model, signal):
+    knows = trained(model, placements={"left wrist": 5})
+    pose = np.random.default_rng(6).uniform(0, 300, (50, 17, 2))
+    bodies = {"pose2d": pose, "rate_hz": 10, "image_size": (640, 480)}
+    assert told(knows.localise, sensors={"imu": signal, "rate_hz": RATE}, bodies=bodies) == []
+
+
+def test_rates_below_the_models_are_told(model, signal):
+    assert "at 10 Hz: the model reads 20 Hz" in told(model.embed, imu=signal, rate_hz=10)[0]
+    assert told(model.embed, imu=signal, rate_hz=19) == []
+    assert told(trained(model, rate_hz=[8.0, 20.0, 50.0]).embed, imu=signal, rate_hz=10) == []  # as some were
+    messages = told(model.embed, imu=[signal, signal], rate_hz=[20, 5])
+    assert [message.split(":")[0] for message in messages] == ["recording 1"]
 
 
 WRONG = [

@@ -73,10 +73,10 @@ class Mobind(Tower):
             slots = torch.tensor([placement_id(name) for name in input.placements])
             channels = 7 if config.signals == "acc+orientation" else 6
         else:
-            index = torch.from_numpy(part_joints(skeleton(input.skeleton)))
+            index = part_joints(skeleton(input.skeleton))
             if input.skeleton == "coco17":
-                index[PARTS.index("head")] = torch.tensor(COCO_HEAD)
-            self.register_buffer("index", index, persistent=False)
+                index[PARTS.index("head")] = COCO_HEAD
+            self.register_buffer("index", torch.from_numpy(index), persistent=False)
             slots, channels = torch.tensor([PARTS.index(part) for part in config.parts]), 6
         self.register_buffer("slots", slots, persistent=False)
         sizes, drop = (channels, 32, 64, 128, 128), config.drop_features
