@@ -48,7 +48,7 @@ def served(demo_run, demo_shards, tmp_path_factory):
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job would ignore it
         )
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while "the page is at" not in log.read_text():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
