@@ -1,8 +1,13 @@
-"""The snippets of docs/data.md run as they stand there."""
+"""Snippets of the README and of the pages run as they stand there."""
 
 import re
+import warnings
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+import aura
 from aura.train.loop import pretrain
 from aura.train.recipe import load_recipe
 from tools.verify_shards import verify
@@ -27,3 +32,19 @@ def test_shards_of_the_snippet_are_sound_and_train_by_the_recipe(tmp_path, monke
     words = ["train.steps=2", "train.warmup=1", "data.workers=0", "log.tensorboard=false"]
     assert pretrain(load_recipe("wrist.yaml", words)) == 0
     assert "imu:text" in capsys.readouterr().out
+
+
+def test_the_model_in_the_box_answers_as_the_readme_says(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    step = np.sin(2 * np.pi * 1.8 * np.arange(400) / 50)
+    exec(code, {"values": np.stack([0.3 * step, 0.1 * step, 1 + 0.25 * step], 1)})
+    assert capsys.readouterr().out.startswith("walking {")
+
+
+@pytest.mark.parametrize("page", ["use.md", "mini.md"])
+def test_a_model_in_use(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pytest.importorskip("pandas")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", aura.InputWarning)
+        exec("\n".join(blocks(page, "python")), {})

@@ -10,6 +10,7 @@ from aura.data.describe import FILE as FACTS
 from aura.data.describe import describe
 from aura.data.files import write_json
 from aura.data.index import Split
+from aura.inference.config import place_of
 from aura.model import AuraModel
 from aura.tasks.leaks import record
 from aura.tasks.zeroshot import Prompts, load_prompts
@@ -24,7 +25,7 @@ from aura.weights import load_weights
 def keep_facts(run_dir: RunDir, recipe: Recipe, sources: list[Split], prompts: Prompts | None) -> None:
     """Writes down what the run learns from: to find it again in an evaluation, and to say it of the model."""
     anew = not run_dir.begun()
-    record(run_dir.path, sources, recipe.init, anew=anew)
+    record(run_dir.path, sources, recipe.init and place_of(recipe.init), anew=anew)
     if anew or not (run_dir.path / FACTS).exists():
         facts = describe(sources, recipe.inputs) | {"prompts": prompts.model_dump() if prompts else None}
         write_json(run_dir.path / FACTS, facts)
@@ -43,7 +44,7 @@ def build(
         if found is not None:
             load_weights(found, model)
         elif recipe.init:
-            load_towers(Path(recipe.init), model)
+            load_towers(place_of(recipe.init), model)
         tokenize = make_tokenizer(recipe.towers)
         precomputed = stored_towers(recipe.inputs, model.towers, recipe.data.window, tokenize)
         return model, tokenize, precomputed, load_prompts(recipe.eval.prompts) if recipe.eval.prompts else None

@@ -30,6 +30,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from aura.data.files import sha256_of, sync_folder
+from aura.inference.config import CONFIG, read_config
 from aura.model import AuraModel
 from aura.towers.tower import Tower
 from aura.train.average import Average
@@ -227,14 +228,19 @@ def _damage(path: Path) -> str:
 
 
 def load_towers(path: Path, module: AuraModel) -> list[str]:
-    """Fills the towers that a run or checkpoint has too; gives their names. RunError where there is none, or one does not fit.
+    """Fills the towers that a run, a checkpoint or a released model has too; gives their names. RunError where there is none, or one
+    does not fit.
 
     Projections, heads of fine pairs, classifiers and temperatures start anew: they belong to the objective. A branch of
     moments that the tower here lacks is left behind.
     """
+    released = (path / CONFIG).is_file()
+    elsewhere = read_config(path).referenced if released else {}  # frozen weights that the tower here has already
     found = latest_checkpoint(path / "checkpoints") if (path / "checkpoints").is_dir() else path
-    if found is None or read_state(found) is None:
-        raise RunError(f"init: {path} is neither a checkpoint nor the folder of a run that has one")
+    if found is None or (not released and read_state(found) is None):
+        raise RunError(
+            f"init: {path} is neither a checkpoint, nor the folder of a run that has one, nor a released model"
+        )
     shared = [stream for stream in module.towers if (found / "towers" / f"{stream}.safetensors").exists()]
     if not shared:
         raise RunError(f"init: {found} has no tower of {', '.join(module.towers)}")
@@ -243,6 +249,8 @@ def load_towers(path: Path, module: AuraModel) -> list[str]:
         mine = {k.removeprefix("tower."): v for k, v in read_tensors(file).items() if k.startswith("tower.")}
         if cast(Tower, module.towers[stream]).moments_shape is None:
             mine = {k: v for k, v in mine.items() if not k.startswith("branch.")}
+        if stream in elsewhere:
+            mine = module.towers[stream].state_dict() | mine
         fit(module.towers[stream], mine, file)
     return shared
 

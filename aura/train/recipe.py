@@ -111,7 +111,8 @@ class Recipe(Config):
     run_dir: str = ""
     seed: int = Field(default=0, ge=0)
     init: str | None = Field(
-        default=None, description="a run or checkpoint whose towers (by stream) this run starts with"
+        default=None,
+        description="a run, a checkpoint or a released model (`aura-mini` too) whose towers, by stream, this run starts with",
     )
     data: DataConfig
     inputs: dict[str, Input] = Field(min_length=1)

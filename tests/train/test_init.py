@@ -23,7 +23,7 @@ def test_towers_are_those_of_the_run(processes, unbroken, tmp_path):
 
 def test_what_does_not_fit_is_named(unbroken, tmp_path):
     model = tiny_model(tiny_recipe())
-    with pytest.raises(RunError, match="neither a checkpoint nor the folder of a run"):
+    with pytest.raises(RunError, match="neither a checkpoint, nor the folder of a run"):
         load_towers(tmp_path, model)
     with pytest.raises(RunError, match=r"imu\.safetensors: "):
         load_towers(unbroken, model)
@@ -43,3 +43,29 @@ def test_every_parameter_of_a_tower_is_taken(unbroken):
     heads = zip(models[0].heads.parameters(), models[1].heads.parameters())
     assert not all(torch.equal(a, b) for a, b in heads), "projections start anew"
     assert latest_checkpoint(unbroken / "checkpoints") is not None
+
+
+def test_a_released_model_gives_the_same_towers(unbroken, tmp_path):
+    """Half precision too; and the one that comes with the library, whose text model is from elsewhere."""
+    import aura
+    from aura.inference.config import place_of
+    from aura.train.recipe import load_recipe
+
+    recipe = load_recipe(unbroken / "recipe.yaml")
+    expected = tiny_model(recipe)
+    load_towers(unbroken, expected)
+    for half in (False, True):
+        folder = aura.from_pretrained(unbroken, modalities=None).save_pretrained(
+            tmp_path / str(half), half=half, phrases=[]
+        )
+        model = tiny_model(recipe, seed=1)
+        load_towers(folder, model)
+        for a, b in zip(model.towers.parameters(), expected.towers.parameters()):
+            assert torch.equal(a, b.half().float() if half else b)
+
+    mini = aura.from_pretrained("aura-mini", modalities=["imu"])
+    module = mini.module
+    for parameter in module.parameters():
+        parameter.zero_()
+    assert load_towers(place_of("aura-mini"), module) == ["imu"]
+    assert any(parameter.abs().sum() > 0 for parameter in module.towers["imu"].parameters())
