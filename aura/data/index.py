@@ -13,7 +13,7 @@ import math
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -118,10 +118,8 @@ class Split:
 
     def locate(self, i: int) -> tuple[Shard, int]:
         """The shard of sample i, and the sample's number in it."""
-        if not 0 <= i < len(self):
-            raise IndexError(f"sample {i} of {len(self)}")
-        at = bisect.bisect_right(self._ends, i)
-        return self.shards[at], i - (self._ends[at - 1] if at else 0)
+        at, place = locate(self._ends, i)
+        return self.shards[at], place
 
     def entry(self, i: int) -> dict:
         """Index entry of sample i: key, offset, size, duration_s, labels, streams, members, ..."""
@@ -144,14 +142,26 @@ class Split:
         return self.record(i).sample()
 
 
+def locate(ends: Sequence[int], i: int) -> tuple[int, int]:
+    """The number of sample i's shard, and the sample's number in it; `ends`: samples up to the end of each shard."""
+    if not 0 <= i < (ends[-1] if ends else 0):
+        raise IndexError(f"sample {i} of {ends[-1] if ends else 0}")
+    at = bisect.bisect_right(ends, i)
+    return at, i - (ends[at - 1] if at else 0)
+
+
+def read_whole(size: int, local: bool) -> bool:
+    """Whether a sample of so many bytes is read in one piece, not window by window."""
+    return size <= (WHOLE_BYTES if local else WHOLE_BYTES_REMOTE)
+
+
 class Record:
     """A sample of which only what is asked for is read. BadSample where it is not what its index says."""
 
     def __init__(self, shard: Shard, entry: dict) -> None:
         self.shard, self.entry = shard, entry
-        limit = WHOLE_BYTES if shard.storage.local else WHOLE_BYTES_REMOTE
         self._whole: bytes | None = None
-        if entry["size"] <= limit:
+        if read_whole(entry["size"], shard.storage.local):
             self._whole = shard.storage.ranges(shard.file, [(entry["offset"], entry["size"])])[0]
 
     @property

@@ -161,6 +161,19 @@ class Order:
         rows = np.arange(step * batch, (step + 1) * batch)
         return self.source_of(rows % self.streams, rows // self.streams)
 
+    def owned(
+        self, step: int, batch: int, rank: int, ranks: int, worker: int, workers: int
+    ) -> list[tuple[int, int, int]]:
+        """(row, stream, source) of each row of a step that one reading process of one rank reads, ascending."""
+        rows = np.array(owned_rows(step, batch, self.streams, rank, ranks, worker, workers), np.int64)
+        streams = rows % self.streams
+        return list(zip(rows.tolist(), streams.tolist(), self.source_of(streams, rows // self.streams).tolist()))
+
+    def advance(self, counters: np.ndarray, step: int, batch: int) -> None:
+        """Counts the rows of a step, of all ranks, in `counters` (streams, sources), in place."""
+        streams = np.arange(step * batch, (step + 1) * batch) % self.streams
+        np.add.at(counters, (streams, self.step_sources(step, batch)), 1)
+
     def row(self, stream: int, source: int, count: int) -> Row:
         """What a stream reads when it has taken `count` rows of a source."""
         visits, window = divmod(count, self.windows)

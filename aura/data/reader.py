@@ -18,7 +18,7 @@ from aura.data.config import DataConfig, Input, Source
 from aura.data.cut import evaluation_count
 from aura.data.handover import Part, flatten, join, unflatten
 from aura.data.index import BadSample, Split, open_split
-from aura.data.order import Order, check_ranks, even_subset, fitting_workers, owned_rows, passes
+from aura.data.order import Order, check_ranks, even_subset, fitting_workers, passes
 from aura.data.processes import ReadError, iterate
 from aura.data.windows import Cutter, Rooms, RowData, Tokenize, row_key
 
@@ -84,8 +84,7 @@ class TrainReader:
 
     def _advance(self, step: int) -> dict[str, Any]:
         """The position after a step."""
-        streams = np.arange(step * self.batch, (step + 1) * self.batch) % self.config.streams
-        np.add.at(self.counters, (streams, self.order.step_sources(step, self.batch)), 1)
+        self.order.advance(self.counters, step, self.batch)
         self.step = step + 1
         return {"step": self.step, "counters": self.counters.tolist()}
 
@@ -93,10 +92,8 @@ class TrainReader:
         """What one reading process hands over: one part a step. Runs in that process."""
         counters, known_bad = self.counters.copy(), set(self.bad)
         for step in itertools.count(self.step):
-            rows = owned_rows(step, self.batch, self.order.streams, self.rank, self.ranks, worker, workers)
-            part = Part([(row - step * self.batch) // self.ranks for row in rows])
-            sources = self.order.step_sources(step, self.batch)
-            places = [(row, row % self.order.streams, int(sources[row - step * self.batch])) for row in rows]
+            places = self.order.owned(step, self.batch, self.rank, self.ranks, worker, workers)
+            part = Part([(row - step * self.batch) // self.ranks for row, _, _ in places])
             if places:
                 makers = (partial(self._row, *place, counters, part, known_bad) for place in places)
                 part.tensors, part.lists = flatten(self.cutter.fill(len(places), makers))
