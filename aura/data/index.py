@@ -1,7 +1,6 @@
 """What is in a folder of shards, and where: samples are found by number, and read without parsing tars.
 
-An index file holds one sample a line. A line is parsed when its sample is read, so that opening a folder costs the same
-at any size, and the index files of a local folder are mapped, not loaded.
+Opening a folder reads its manifest alone: see `aura.data.shard` for the indexes.
 """
 
 from __future__ import annotations
@@ -10,22 +9,21 @@ import bisect
 import hashlib
 import json
 import math
-import mmap
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic_core import from_json  # three times as fast as json
 
 from aura.data.files import atomic
+from aura.data.kept import Kept
 from aura.data.sample import Sample, from_metadata
-from aura.data.storage import Storage
+from aura.data.shard import TABLE_BYTES, Shard, cache_folder, cached
+from aura.data.storage import Storage, files_to_keep
 from aura.data.tars import index_tar
 from aura.data.writer import FORMAT, MANIFEST, PARTS, ShardError, index_bytes
 from aura.data.writer import totals as count_totals
@@ -36,65 +34,6 @@ WHOLE_BYTES_REMOTE = 2 << 20
 
 class BadSample(ValueError):
     """One sample that cannot be read as the format says; the message names shard, key and file."""
-
-
-@dataclass
-class Shard:
-    """One tar of a split and its index."""
-
-    storage: Storage
-    file: str
-    samples: int
-    bytes: int
-    index: str | Path  # name in the storage, or the path of a cached index
-    index_sha256: str = ""
-    _data: Any = field(default=None, repr=False)
-    _ends: np.ndarray | None = field(default=None, repr=False)
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_data": None, "_ends": None}
-
-    def entry(self, i: int) -> dict:
-        """The index entry of the shard's i-th sample."""
-        if self._ends is None:
-            self._load()
-        assert self._ends is not None
-        return from_json(self._data[int(self._ends[i]) + 1 : int(self._ends[i + 1])].rstrip(b","))
-
-    def entries(self) -> list[dict]:
-        """All index entries, parsed at once: half the time of one by one."""
-        if self._ends is None:
-            self._load()
-        return from_json(bytes(self._data))["samples"]
-
-    def _load(self) -> None:
-        path = self.index if isinstance(self.index, Path) else self._local_index()
-        with open(path, "rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
-        if len(ends) != self.samples + 2:
-            raise ShardError(
-                f"{self.storage.where(str(self.index))}: index of {len(ends) - 2} samples, the manifest says"
-                f" {self.samples}; write the folder again, or repair it with tools/verify_shards.py"
-            )
-        self._data, self._ends = data, ends
-
-    def _local_index(self) -> Path:
-        """The index file on this machine: its own place, or a copy in the cache, named by its hash."""
-        name = str(self.index)
-        if self.storage.local:
-            path = self.storage.folder / name
-            if not path.is_file():
-                raise ShardError(f"{path} is missing; copy it from the source, or repair with tools/verify_shards.py")
-            return path
-        path = cache_folder() / f"{self.index_sha256}.idx.json"
-        if not path.exists():
-            data = self.storage.read(name)
-            if hashlib.sha256(data).hexdigest() != self.index_sha256:
-                raise ShardError(f"{self.storage.where(name)}: SHA-256 differs from the manifest's; upload it again")
-            with atomic(path, shared=True) as file:
-                file.write(data)
-        return path
 
 
 @dataclass
@@ -115,6 +54,14 @@ class Split:
 
     def __len__(self) -> int:
         return self._ends[-1] if self.shards else 0
+
+    def read_in_turns(self, streams: int, sources: int) -> None:
+        """Makes room for a process that reads so many streams of order of this one of some sources in turns: of each stream
+        a shard and its index stay open, and where the lines of its index begin stays in memory."""
+        storage, tables = self.shards[0].storage, self.shards[0].tables  # of the whole folder
+        storage.keep_open(files_to_keep(2 * streams, sources + 1))
+        cached(cache_folder()).keep_open(files_to_keep(streams * sources, sources + 1))
+        tables.limit = max(TABLE_BYTES, 8 * streams * max(shard.samples for shard in self.shards))
 
     def locate(self, i: int) -> tuple[Shard, int]:
         """The shard of sample i, and the sample's number in it."""
@@ -318,10 +265,10 @@ def open_folder(path: str) -> dict[str, Split]:
         raise ShardError(f"{storage.where(MANIFEST)} is not JSON: {error}") from error
     if manifest.get("format") != FORMAT:
         raise ShardError(f"{storage.where(MANIFEST)}: format {manifest.get('format')!r}, this library reads {FORMAT!r}")
-    splits = {}
+    splits, tables = {}, Kept(TABLE_BYTES)
     for name, about in manifest["splits"].items():
         shards = [
-            Shard(storage, s["file"], s["samples"], s["bytes"], index_name(s["file"]), s["index_sha256"])
+            Shard(storage, s["file"], s["samples"], s["bytes"], index_name(s["file"]), s["index_sha256"], tables)
             for s in about["shards"]
         ]
         totals = {k: v for k, v in about.items() if k != "shards"}
@@ -340,13 +287,6 @@ def index_name(shard: str) -> str:
     return shard.removesuffix(".tar") + ".idx.json"
 
 
-def cache_folder() -> Path:
-    """Where indexes of remote folders and of tars without one are kept: AURA_CACHE, or `~/.cache/aura`."""
-    folder = Path(os.environ.get("AURA_CACHE") or Path.home() / ".cache" / "aura") / "indexes"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def _open_strangers(root: str, pattern: str) -> dict[str, Split]:
     """Splits of tars without a manifest: a split is the start of a name (`train-000001.tar`)."""
     import braceexpand
@@ -358,6 +298,7 @@ def _open_strangers(root: str, pattern: str) -> dict[str, Split]:
     splits: dict[str, Split] = {}
     heads: dict[str, list[dict]] = {}
     seen: dict[str, str] = {}
+    tables = Kept(TABLE_BYTES)
     for name in names:
         split = re.sub(r"[-_.]?[0-9]*\.tar$", "", name) or "train"
         path = cache_folder() / f"{hashlib.sha256(storage.fingerprint(name).encode()).hexdigest()}.idx.json"
@@ -377,7 +318,7 @@ def _open_strangers(root: str, pattern: str) -> dict[str, Split]:
         size = storage.sizes([name])[0]
         assert size is not None
         made = splits.setdefault(split, Split(root, split, [], {}))
-        made.shards.append(Shard(storage, name, len(found), size, path))
+        made.shards.append(Shard(storage, name, len(found), size, path, tables=tables))
         heads.setdefault(split, []).extend(found)
     for split, made in splits.items():
         made.totals = count_totals(heads[split])

@@ -57,6 +57,8 @@ class TrainReader:
         self.config, self.batch, self.rank, self.ranks, self.seed = config, batch, rank, ranks, seed
         self.workers = fitting_workers(config.streams, ranks, config.workers)
         self.sources = open_sources(config.sources, inputs, precomputed or {})
+        for split in self.sources:
+            split.read_in_turns(config.streams // ranks // max(1, self.workers), len(self.sources))
         self.cutter = make_cutter(config, inputs, self.sources, tokenize, precomputed or {}, training=True)
         sizes = tuple(len(split) for split in self.sources)
         weights = tuple(source.weight for source in config.sources)
@@ -165,6 +167,8 @@ class EvalReader:
             raise ReadError("data.eval names no source to evaluate on")
         self.config, self.batch, self.rank, self.ranks = config, batch, rank, ranks
         self.sources = open_sources(config.eval, inputs, precomputed or {}, some=some)
+        for split in self.sources:
+            split.read_in_turns(1, len(self.sources))
         self.cutter = make_cutter(config, inputs, self.sources, tokenize, precomputed or {}, training=False)
         # (source, sample, window) of every window, in order.
         table = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -20,6 +21,14 @@ class StorageError(OSError):
     """Storage that stays unreachable or gives other bytes than asked; the message names the file."""
 
 
+def files_to_keep(wanted: int, shares: int) -> int:
+    """How many files a storage keeps open of which so many are wanted in turns, where as many as `shares` storages do: not
+    fewer than usual, as far as the system lets the process (`ulimit -n`, a quarter of which is left to the rest)."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    wanted = max(OPEN_FILES, wanted)
+    return wanted if allowed == resource.RLIM_INFINITY else max(2, min(wanted, allowed * 3 // 4 // shares))
+
+
 class OpenFiles:
     """Files that a process keeps open, by name: past `limit` the one that was longest unused is closed.
 
@@ -34,7 +43,7 @@ class OpenFiles:
         handle = self.handles.get(name)
         if handle is None:
             handle = self.handles[name] = self.open(name)
-            if len(self.handles) > self.limit:
+            while len(self.handles) > self.limit:
                 self.close(self.handles.popitem(last=False)[1])
         else:
             self.handles.move_to_end(name)
@@ -53,10 +62,14 @@ class Storage:
         self._pid = os.getpid()
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_files": None, "_remote": None}
+        return {**self.__dict__, "_files": self._files.limit, "_remote": None}
 
     def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state, _files=OpenFiles(self._open, os.close))
+        self.__dict__.update(state, _files=OpenFiles(self._open, os.close, state["_files"]))
+
+    def keep_open(self, files: int) -> None:
+        """Keeps so many local files open, those that were used last."""
+        self._files.limit = files
 
     def where(self, name: str) -> str:
         """The full path or URL of a file, for messages."""

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 import tarfile
 import threading
@@ -17,7 +18,7 @@ import pytest
 import aura.data.storage
 from aura.data.index import BadSample, open_folder, open_split
 from aura.data.sample import to_members
-from aura.data.storage import Storage, StorageError
+from aura.data.storage import OpenFiles, Storage, StorageError, files_to_keep
 from aura.data.writer import MANIFEST, PARTS, ShardError
 from tests.data.samples import make_sample, write_set
 
@@ -141,11 +142,46 @@ def test_items_come_where_they_are_wanted(folder, serve, monkeypatch, limit, rem
         record.items("mocap", 3, 10, out=np.empty((7, 17, 3), np.float32))
 
 
-def test_opening_parses_no_index(folder, monkeypatch):
+def test_opening_reads_no_index(folder, monkeypatch):
     split = open_split(str(folder), "train")
-    assert all(shard._data is None for shard in split.shards)
+    tables = split.shards[0].tables
+    assert not tables.arrays
     split.entry(5)
-    assert sum(shard._data is not None for shard in split.shards) == 1
+    assert list(tables.arrays) == [split.locate(5)[0].file]
+
+
+def test_more_shards_than_files_may_be_open(tmp_path):
+    count = write_set(tmp_path / "many", 60, seconds=0.5, streams=("imu",), shard_bytes=1)["splits"]["train"]
+    assert len(count["shards"]) == 60
+    already, (soft, hard) = len(os.listdir("/proc/self/fd")), resource.getrlimit(resource.RLIMIT_NOFILE)
+    split = open_split(str(tmp_path / "many"), "train")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (already + 40, hard))
+    try:
+        split.read_in_turns(8, 1)
+        split.shards[0].tables.limit = 100
+        for _ in range(2):
+            assert [split.record(i).head["id"] for i in range(60)] == [f"clip-{i:04d}" for i in range(60)]
+        assert len(os.listdir("/proc/self/fd")) - already <= (already + 40) * 3 // 8 + 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert split.shards[0].tables.bytes <= 100  # of 12 each: the head, the sample, the end
+
+
+def test_files_stay_open_that_were_used_last():
+    opened, closed = [], []
+    files = OpenFiles(lambda name: opened.append(name) or len(opened), closed.append, limit=2)
+    assert [files.get(name) for name in "abacab"] == [1, 2, 1, 3, 1, 4]
+    assert opened == ["a", "b", "c", "b"]
+    assert closed == [2, 3]
+
+
+def test_files_to_keep_follow_the_streams_and_the_system(monkeypatch):
+    monkeypatch.setattr("resource.getrlimit", lambda _: (4000, 4000))
+    assert files_to_keep(10, 2) == 64
+    assert files_to_keep(500, 2) == 500
+    assert files_to_keep(5000, 2) == 1500
+    monkeypatch.setattr("resource.getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert files_to_keep(5000, 2) == 5000
 
 
 def test_http_folder_reads_ranges(folder, serve):
