@@ -57,7 +57,7 @@ class Split:
 
     def read_in_turns(self, streams: int, sources: int) -> None:
         """Makes room for a process that reads so many streams of order of this one of some sources in turns: of each stream
-        a shard and its index stay open, and where the lines of its index begin stays in memory."""
+        a shard and its index stay open, and where the lines of its index end stays in memory."""
         storage, tables = self.shards[0].storage, self.shards[0].tables  # of the whole folder
         storage.keep_open(files_to_keep(2 * streams, sources + 1))
         cached(cache_folder()).keep_open(files_to_keep(streams * sources, sources + 1))
@@ -80,9 +80,11 @@ class Split:
     def record(self, i: int) -> Record:
         """Sample i, to be read piece by piece. The last one is kept: windows of a sample follow each other."""
         if self._last is None or self._last[0] != i:
-            shard, j = self.locate(i)
-            self._last = i, Record(shard, shard.entry(j))
+            self._last = i, self._record(*self.locate(i))
         return self._last[1]
+
+    def _record(self, shard: Shard, i: int) -> Record:
+        return Record(shard, shard.entry(i))
 
     def sample(self, i: int) -> Sample:
         """Sample i, whole."""

@@ -1,7 +1,7 @@
 """A shard and its index, which is read line by line.
 
-An index file holds one sample a line. A line is read and parsed when its sample is: what stays in memory is where the lines
-begin, 4 bytes a sample, of the shards that were read last. No file stays mapped or open beyond those that `OpenFiles` keeps.
+An index file holds one sample a line, and in its last line where the others end. A line is read and parsed when its sample is:
+what stays in memory is where the lines end, 4 bytes a sample, of the shards that were read last. No file stays mapped or open beyond those that `OpenFiles` keeps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from pydantic_core import from_json  # three times as fast as json
 
-from aura.data.files import atomic
+from aura.data.files import LINE_ENDS, atomic
 from aura.data.kept import Kept
 from aura.data.storage import Storage
 from aura.data.writer import ShardError
@@ -29,7 +29,7 @@ class Shard:
     """One tar of a split and its index.
 
     index     its name in the storage, or the path of a cached one
-    tables    where the lines of indexes begin, of the shards of the folder that were read last
+    tables    where the lines of indexes end, of the shards of the folder that were read last
     """
 
     storage: Storage
@@ -56,17 +56,32 @@ class Shard:
         return found
 
     def _line_ends(self) -> np.ndarray:
-        """Where the lines of the index end, in bytes: of its head, of each sample, and of its end."""
+        """Where the lines of the index end, in bytes: of its head and of each sample."""
         self._fetch()
         storage, name = self._index()
-        ends, read = [], 0
-        with storage.open(name) as file:
-            while piece := file.read(PIECE):
-                ends.append(np.flatnonzero(np.frombuffer(piece, np.uint8) == ord("\n")) + read)
-                read += len(piece)
-        found = np.concatenate(ends) if ends else np.empty(0, np.int64)
-        self._check(len(found) - 2)
-        return found.astype(np.uint32 if read < 2**32 else np.int64)
+        size = storage.sizes([name])[0] or 0
+        found = self._last_line(storage, name, size)
+        if found is None:  # an index that was written without it: read once, whole
+            ends, read = [], 0
+            with storage.open(name) as file:
+                while piece := file.read(PIECE):
+                    ends.append(np.flatnonzero(np.frombuffer(piece, np.uint8) == ord("\n")) + read)
+                    read += len(piece)
+            found = np.concatenate(ends)[:-1] if ends else np.empty(0, np.int64)
+        self._check(len(found) - 1)
+        return found.astype(np.uint32 if size < 2**32 else np.int64)
+
+    def _last_line(self, storage: Storage, name: str, size: int) -> np.ndarray | None:
+        """What the last line of the index says; None where there is no such line."""
+        longest = min(size, longest_last_line(size, self.samples))
+        end = storage.ranges(name, [(size - longest, longest)])[0]
+        start = end.find(b"\n" + LINE_ENDS) + 1
+        if start == 0:
+            return None
+        try:
+            return np.array(from_json(end[start + len(LINE_ENDS) :].rstrip()[:-1]), np.int64)
+        except ValueError:
+            return None
 
     def _check(self, samples: int) -> None:
         if samples != self.samples:
@@ -97,6 +112,11 @@ class Shard:
             raise ShardError(f"{where}: SHA-256 differs from the manifest's; upload it again")
         with atomic(path, shared=True) as file:
             file.write(data)
+
+
+def longest_last_line(size: int, samples: int) -> int:
+    """Bytes that the last line of an index of so many bytes and samples has at most, with the end of the line before it."""
+    return (len(str(size)) + 1) * (samples + 1) + len(LINE_ENDS) + 8
 
 
 def cache_folder() -> Path:

@@ -4,6 +4,7 @@ import functools
 import http.server
 import io
 import json
+import multiprocessing
 import os
 import re
 import resource
@@ -150,21 +151,53 @@ def test_opening_reads_no_index(folder, monkeypatch):
     assert list(tables.arrays) == [split.locate(5)[0].file]
 
 
-def test_more_shards_than_files_may_be_open(tmp_path):
-    count = write_set(tmp_path / "many", 60, seconds=0.5, streams=("imu",), shard_bytes=1)["splits"]["train"]
-    assert len(count["shards"]) == 60
-    already, (soft, hard) = len(os.listdir("/proc/self/fd")), resource.getrlimit(resource.RLIMIT_NOFILE)
-    split = open_split(str(tmp_path / "many"), "train")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (already + 40, hard))
-    try:
-        split.read_in_turns(8, 1)
-        split.shards[0].tables.limit = 100
-        for _ in range(2):
-            assert [split.record(i).head["id"] for i in range(60)] == [f"clip-{i:04d}" for i in range(60)]
-        assert len(os.listdir("/proc/self/fd")) - already <= (already + 40) * 3 // 8 + 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert split.shards[0].tables.bytes <= 100  # of 12 each: the head, the sample, the end
+def without_line_ends(folder):
+    """The folder's indexes as they were written before they said where their lines end."""
+    for path in folder.glob("*.idx.json"):
+        path.write_bytes(re.sub(rb'\],"line_ends":.*\}', b"]}", path.read_bytes()))
+
+
+def test_lines_of_an_index_are_found_without_reading_it(folder, tmp_path, monkeypatch):
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    without_line_ends(old)
+    new, known = open_split(str(folder), "train"), open_split(str(old), "train")
+    expected = list(known.entries())
+    assert [known.entry(i) for i in range(12)] == list(new.entries()) == expected
+    for shard in new.shards:
+        data = (folder / shard.index).read_bytes()
+        assert json.loads(data)["line_ends"] == [m.start() for m in re.finditer(b"\n", data)][:-1]
+    asked = []
+    ranges = Storage.ranges
+    monkeypatch.setattr(Storage, "open", None)
+    monkeypatch.setattr(Storage, "ranges", lambda self, name, spans: asked.extend(spans) or ranges(self, name, spans))
+    assert [new.entry(i) for i in range(12)] == expected
+    assert len(asked) == 12 + len(new.shards)
+    assert asked[0][1] < 100
+
+
+def read_with_few_files(folder):
+    os.closerange(3, 4096)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+    split = open_split(str(folder), "train")
+    split.read_in_turns(8, 1)
+    split.shards[0].tables.limit = 100
+    for _ in range(2):
+        assert [split.record(i).head["id"] for i in range(60)] == [f"clip-{i:04d}" for i in range(60)]
+    assert len(os.listdir("/proc/self/fd")) <= 4 + 40 * 3 // 8
+    assert split.shards[0].tables.bytes <= 100  # of 8 each: the head and the sample
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_more_shards_than_files_may_be_open(tmp_path, old):
+    written = write_set(tmp_path / "many", 60, seconds=0.5, streams=("imu",), shard_bytes=1)["splits"]["train"]
+    assert len(written["shards"]) == 60
+    if old:
+        without_line_ends(tmp_path / "many")
+    process = multiprocessing.get_context("fork").Process(target=read_with_few_files, args=(tmp_path / "many",))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
 
 
 def test_files_stay_open_that_were_used_last():
