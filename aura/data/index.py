@@ -30,6 +30,7 @@ from aura.data.writer import totals as count_totals
 
 WHOLE_BYTES = 128 << 10  # a local sample up to this size is read in one piece
 WHOLE_BYTES_REMOTE = 2 << 20
+FILES_OF_A_STREAM = 4  # two shards and their indexes
 
 
 class BadSample(ValueError):
@@ -56,12 +57,13 @@ class Split:
         return self._ends[-1] if self.shards else 0
 
     def read_in_turns(self, streams: int, sources: int) -> None:
-        """Makes room for a process that reads so many streams of order of this one of some sources in turns: of each stream
-        a shard and its index stay open, and where the lines of its index end stays in memory."""
+        """Makes room for a process that reads so many streams of order of this one of some sources in turns: the shards of each
+        stream and their indexes stay open, and where the lines of the indexes end stays in memory. A stream reads of two
+        shards at once where its block lies in both."""
         storage, tables = self.shards[0].storage, self.shards[0].tables  # of the whole folder
-        storage.keep_open(files_to_keep(2 * streams, sources + 1))
-        cached(cache_folder()).keep_open(files_to_keep(streams * sources, sources + 1))
-        tables.limit = max(TABLE_BYTES, 8 * streams * max(shard.samples for shard in self.shards))
+        storage.keep_open(files_to_keep(FILES_OF_A_STREAM * streams, sources + 1))
+        cached(cache_folder()).keep_open(files_to_keep(2 * streams * sources, sources + 1))
+        tables.limit = max(TABLE_BYTES, 2 * 4 * streams * max(shard.samples for shard in self.shards))
 
     def locate(self, i: int) -> tuple[Shard, int]:
         """The shard of sample i, and the sample's number in it."""
