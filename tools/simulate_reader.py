@@ -63,11 +63,13 @@ COUNTED = ("samples", "openings", "reads", "bytes", "seeks", "index_openings", "
 
 
 class Source(Protocol):
-    """What is read of: `samples`, and a function for each process that counts what a row reads."""
+    """What is read of: its size, and a function for each process that counts what a row reads."""
 
-    samples: int
-    shards: int
-    row_bytes: float
+    @property
+    def samples(self) -> int: ...
+
+    @property
+    def shards(self) -> int: ...
 
     def process(self, counts: Counts, streams: int, sources: int) -> Callable[[int, Row], None]: ...
 
@@ -179,10 +181,6 @@ class Folder:
     @property
     def shards(self) -> int:
         return len(self.split.shards)
-
-    @property
-    def row_bytes(self) -> float:
-        return sum(shard.bytes for shard in self.split.shards) / self.samples
 
     def process(self, counts: Counts, streams: int, sources: int) -> Callable[[int, Row], None]:
         storage, tables = CountedStorage(self.split.folder, counts), Kept(TABLE_BYTES)
