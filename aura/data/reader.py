@@ -17,7 +17,7 @@ from aura.data.batch import Batch
 from aura.data.config import DataConfig, Input, Source
 from aura.data.cut import evaluation_count
 from aura.data.handover import Part, flatten, join, unflatten
-from aura.data.index import BadSample, Split, open_split
+from aura.data.index import BadSample, Split, check_shards, find_split
 from aura.data.order import Order, check_ranks, even_subset, fitting_workers, passes
 from aura.data.processes import ReadError, iterate
 from aura.data.windows import Cutter, Rooms, RowData, Tokenize, row_key
@@ -36,7 +36,8 @@ class TrainReader:
     A position is `{"step": steps done, "counters": rows taken, by stream of order and source}`, JSON-able. Ranks see
     only their own bad samples: `merge_positions` of all ranks' positions is the one to save.
 
-    Raises ReadError, ShardError or OrderError before the first step where the run cannot be read as asked. Bad samples
+    Raises ReadError, ShardError or OrderError before the first step where the run cannot be read as asked; of missing and
+    truncated shards those that this rank looks at (see `check_shards`): what one rank raises all should. Bad samples
     are replaced by the next of their stream, counted in `bad` and logged; past `data.max_bad`, ReadError lists them.
     """
 
@@ -56,7 +57,7 @@ class TrainReader:
         check_ranks(batch, config.streams, ranks)
         self.config, self.batch, self.rank, self.ranks, self.seed = config, batch, rank, ranks, seed
         self.workers = fitting_workers(config.streams, ranks, config.workers)
-        self.sources = open_sources(config.sources, inputs, precomputed or {})
+        self.sources = open_sources(config.sources, inputs, precomputed or {}, rank, ranks)
         for split in self.sources:
             split.read_in_turns(config.streams // ranks // max(1, self.workers), len(self.sources))
         self.cutter = make_cutter(config, inputs, self.sources, tokenize, precomputed or {}, training=True)
@@ -166,7 +167,7 @@ class EvalReader:
         if not config.eval:
             raise ReadError("data.eval names no source to evaluate on")
         self.config, self.batch, self.rank, self.ranks = config, batch, rank, ranks
-        self.sources = open_sources(config.eval, inputs, precomputed or {}, some=some)
+        self.sources = open_sources(config.eval, inputs, precomputed or {}, rank, ranks, some=some)
         for split in self.sources:
             split.read_in_turns(1, len(self.sources))
         self.cutter = make_cutter(config, inputs, self.sources, tokenize, precomputed or {}, training=False)
@@ -248,12 +249,19 @@ def plan(config: DataConfig, batch: int, steps: int, reader: TrainReader) -> lis
 
 
 def open_sources(
-    sources: tuple[Source, ...], inputs: Mapping[str, Input], towers: Mapping[str, str], *, some: bool = False
+    sources: tuple[Source, ...],
+    inputs: Mapping[str, Input],
+    towers: Mapping[str, str],
+    rank: int = 0,
+    ranks: int = 1,
+    *,
+    some: bool = False,
 ) -> list[Split]:
     """Opens the splits, and makes sure that together they have what the recipe reads, or at least `some` stream of it (what
-    is stored of a frozen tower in any case). ReadError, ShardError."""
-    splits = [open_split(source.path, source.split) for source in sources]
+    is stored of a frozen tower in any case), and that this rank's share of the shards is there. ReadError, ShardError."""
+    splits = [find_split(source.path, source.split) for source in sources]
     for split in splits:
+        check_shards(split, rank, ranks)
         if len(split) == 0:
             raise ReadError(f"{split.folder}: split {split.name} is empty")
     for name in inputs:
