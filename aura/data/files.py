@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and the tar blocks of a shard."""
+"""Files that are whole or absent, the tar blocks of a shard, and its index."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import os
 import platform
 import tarfile
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
+FORMAT = "aura-shards/1"
+LINE_ENDS = b'],"line_ends":'  # how the last line of an index begins
 END_OF_TAR = bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -82,6 +85,19 @@ def pack(key: str, files: Mapping[str, tuple[bytes, list]]) -> tuple[bytes, dict
         blocks.append(block)
         position += len(block)
     return b"".join(blocks), members, digests
+
+
+def index_bytes(shard: str, entries: list[dict]) -> bytes:
+    """An index file: JSON with one sample a line, so that a reader parses only the lines it needs.
+
+    The last line says where the others end, in bytes, so that a line is found without reading the rest.
+    """
+    lines = [json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode() for entry in entries]
+    head = json.dumps({"format": FORMAT, "shard": shard}, separators=(",", ":"))[:-1].encode() + b',"samples":['
+    pieces = [head, *(line + b"," for line in lines[:-1]), *lines[-1:]]
+    ends = list(accumulate(len(piece) + 1 for piece in pieces))
+    last = LINE_ENDS + json.dumps([end - 1 for end in ends], separators=(",", ":")).encode() + b"}\n"
+    return b"\n".join([*pieces, last])
 
 
 def differences(before: dict, now: dict, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

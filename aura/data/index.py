@@ -1,7 +1,6 @@
 """What is in a folder of shards, and where: samples are found by number, and read without parsing tars.
 
-An index file holds one sample a line. A line is parsed when its sample is read, so that opening a folder costs the same
-at any size, and the index files of a local folder are mapped, not loaded.
+Opening a folder reads its manifest alone: see `aura.data.shard` for the indexes.
 """
 
 from __future__ import annotations
@@ -10,91 +9,32 @@ import bisect
 import hashlib
 import json
 import math
-import mmap
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic_core import from_json  # three times as fast as json
 
 from aura.data.files import atomic
+from aura.data.kept import Kept
 from aura.data.sample import Sample, from_metadata
-from aura.data.storage import Storage
+from aura.data.shard import TABLE_BYTES, Shard, cache_folder, cached
+from aura.data.storage import Storage, files_to_keep
 from aura.data.tars import index_tar
 from aura.data.writer import FORMAT, MANIFEST, PARTS, ShardError, index_bytes
 from aura.data.writer import totals as count_totals
 
 WHOLE_BYTES = 128 << 10  # a local sample up to this size is read in one piece
 WHOLE_BYTES_REMOTE = 2 << 20
+FILES_OF_A_STREAM = 4  # two shards and their indexes
 
 
 class BadSample(ValueError):
     """One sample that cannot be read as the format says; the message names shard, key and file."""
-
-
-@dataclass
-class Shard:
-    """One tar of a split and its index."""
-
-    storage: Storage
-    file: str
-    samples: int
-    bytes: int
-    index: str | Path  # name in the storage, or the path of a cached index
-    index_sha256: str = ""
-    _data: Any = field(default=None, repr=False)
-    _ends: np.ndarray | None = field(default=None, repr=False)
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_data": None, "_ends": None}
-
-    def entry(self, i: int) -> dict:
-        """The index entry of the shard's i-th sample."""
-        if self._ends is None:
-            self._load()
-        assert self._ends is not None
-        return from_json(self._data[int(self._ends[i]) + 1 : int(self._ends[i + 1])].rstrip(b","))
-
-    def entries(self) -> list[dict]:
-        """All index entries, parsed at once: half the time of one by one."""
-        if self._ends is None:
-            self._load()
-        return from_json(bytes(self._data))["samples"]
-
-    def _load(self) -> None:
-        path = self.index if isinstance(self.index, Path) else self._local_index()
-        with open(path, "rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
-        if len(ends) != self.samples + 2:
-            raise ShardError(
-                f"{self.storage.where(str(self.index))}: index of {len(ends) - 2} samples, the manifest says"
-                f" {self.samples}; write the folder again, or repair it with tools/verify_shards.py"
-            )
-        self._data, self._ends = data, ends
-
-    def _local_index(self) -> Path:
-        """The index file on this machine: its own place, or a copy in the cache, named by its hash."""
-        name = str(self.index)
-        if self.storage.local:
-            path = self.storage.folder / name
-            if not path.is_file():
-                raise ShardError(f"{path} is missing; copy it from the source, or repair with tools/verify_shards.py")
-            return path
-        path = cache_folder() / f"{self.index_sha256}.idx.json"
-        if not path.exists():
-            data = self.storage.read(name)
-            if hashlib.sha256(data).hexdigest() != self.index_sha256:
-                raise ShardError(f"{self.storage.where(name)}: SHA-256 differs from the manifest's; upload it again")
-            with atomic(path, shared=True) as file:
-                file.write(data)
-        return path
 
 
 @dataclass
@@ -116,12 +56,19 @@ class Split:
     def __len__(self) -> int:
         return self._ends[-1] if self.shards else 0
 
+    def read_in_turns(self, streams: int, sources: int) -> None:
+        """Makes room for a process that reads so many streams of order of this one of some sources in turns: the shards of each
+        stream and their indexes stay open, and where the lines of the indexes end stays in memory. A stream reads of two
+        shards at once where its block lies in both."""
+        storage, tables = self.shards[0].storage, self.shards[0].tables  # of the whole folder
+        storage.keep_open(files_to_keep(FILES_OF_A_STREAM * streams, sources + 1))
+        cached(cache_folder()).keep_open(files_to_keep(2 * streams * sources, sources + 1))
+        tables.limit = max(TABLE_BYTES, 2 * 4 * streams * max(shard.samples for shard in self.shards))
+
     def locate(self, i: int) -> tuple[Shard, int]:
         """The shard of sample i, and the sample's number in it."""
-        if not 0 <= i < len(self):
-            raise IndexError(f"sample {i} of {len(self)}")
-        at = bisect.bisect_right(self._ends, i)
-        return self.shards[at], i - (self._ends[at - 1] if at else 0)
+        at, place = locate(self._ends, i)
+        return self.shards[at], place
 
     def entry(self, i: int) -> dict:
         """Index entry of sample i: key, offset, size, duration_s, labels, streams, members, ..."""
@@ -135,13 +82,28 @@ class Split:
     def record(self, i: int) -> Record:
         """Sample i, to be read piece by piece. The last one is kept: windows of a sample follow each other."""
         if self._last is None or self._last[0] != i:
-            shard, j = self.locate(i)
-            self._last = i, Record(shard, shard.entry(j))
+            self._last = i, self._record(*self.locate(i))
         return self._last[1]
+
+    def _record(self, shard: Shard, i: int) -> Record:
+        return Record(shard, shard.entry(i))
 
     def sample(self, i: int) -> Sample:
         """Sample i, whole."""
         return self.record(i).sample()
+
+
+def locate(ends: Sequence[int], i: int) -> tuple[int, int]:
+    """The number of sample i's shard, and the sample's number in it; `ends`: samples up to the end of each shard."""
+    if not 0 <= i < (ends[-1] if ends else 0):
+        raise IndexError(f"sample {i} of {ends[-1] if ends else 0}")
+    at = bisect.bisect_right(ends, i)
+    return at, i - (ends[at - 1] if at else 0)
+
+
+def read_whole(size: int, local: bool) -> bool:
+    """Whether a sample of so many bytes is read in one piece, not window by window."""
+    return size <= (WHOLE_BYTES if local else WHOLE_BYTES_REMOTE)
 
 
 class Record:
@@ -149,9 +111,8 @@ class Record:
 
     def __init__(self, shard: Shard, entry: dict) -> None:
         self.shard, self.entry = shard, entry
-        limit = WHOLE_BYTES if shard.storage.local else WHOLE_BYTES_REMOTE
         self._whole: bytes | None = None
-        if entry["size"] <= limit:
+        if read_whole(entry["size"], shard.storage.local):
             self._whole = shard.storage.ranges(shard.file, [(entry["offset"], entry["size"])])[0]
 
     @property
@@ -273,18 +234,30 @@ def open_split(path: str, split: str) -> Split:
 
     Raises ShardError, naming what to do: an unfinished or empty folder, an unknown split, a missing or truncated shard.
     """
+    found = find_split(path, split)
+    check_shards(found)
+    return found
+
+
+def find_split(path: str, split: str) -> Split:
+    """As `open_split`, but nothing of the shards is touched."""
     splits = open_folder(path)
     if split not in splits:
         raise ShardError(f"{path} has no split {split!r}; it has {', '.join(splits) or 'none'}")
-    found = splits[split]
-    names = [shard.file for shard in found.shards]
-    for shard, size in zip(found.shards, found.shards[0].storage.sizes(names) if names else []):
+    return splits[split]
+
+
+def check_shards(split: Split, rank: int = 0, ranks: int = 1) -> None:
+    """Raises ShardError where a shard is missing or not as long as the manifest says. Each of several ranks looks at its share:
+    a thousand that ask for a million files each are too much for a file system."""
+    shards = split.shards[rank::ranks]
+    names = [shard.file for shard in shards]
+    for shard, size in zip(shards, shards[0].storage.sizes(names) if names else []):
         where = shard.storage.where(shard.file)
         if size is None:
             raise ShardError(f"{where} is missing, though the manifest lists it; copy it again")
         if size != shard.bytes:
             raise ShardError(f"{where} has {size} bytes, the manifest says {shard.bytes}: truncated? copy it again")
-    return found
 
 
 def open_folder(path: str) -> dict[str, Split]:
@@ -309,10 +282,10 @@ def open_folder(path: str) -> dict[str, Split]:
         raise ShardError(f"{storage.where(MANIFEST)} is not JSON: {error}") from error
     if manifest.get("format") != FORMAT:
         raise ShardError(f"{storage.where(MANIFEST)}: format {manifest.get('format')!r}, this library reads {FORMAT!r}")
-    splits = {}
+    splits, tables = {}, Kept(TABLE_BYTES)
     for name, about in manifest["splits"].items():
         shards = [
-            Shard(storage, s["file"], s["samples"], s["bytes"], index_name(s["file"]), s["index_sha256"])
+            Shard(storage, s["file"], s["samples"], s["bytes"], index_name(s["file"]), s["index_sha256"], tables)
             for s in about["shards"]
         ]
         totals = {k: v for k, v in about.items() if k != "shards"}
@@ -331,13 +304,6 @@ def index_name(shard: str) -> str:
     return shard.removesuffix(".tar") + ".idx.json"
 
 
-def cache_folder() -> Path:
-    """Where indexes of remote folders and of tars without one are kept: AURA_CACHE, or `~/.cache/aura`."""
-    folder = Path(os.environ.get("AURA_CACHE") or Path.home() / ".cache" / "aura") / "indexes"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def _open_strangers(root: str, pattern: str) -> dict[str, Split]:
     """Splits of tars without a manifest: a split is the start of a name (`train-000001.tar`)."""
     import braceexpand
@@ -349,6 +315,7 @@ def _open_strangers(root: str, pattern: str) -> dict[str, Split]:
     splits: dict[str, Split] = {}
     heads: dict[str, list[dict]] = {}
     seen: dict[str, str] = {}
+    tables = Kept(TABLE_BYTES)
     for name in names:
         split = re.sub(r"[-_.]?[0-9]*\.tar$", "", name) or "train"
         path = cache_folder() / f"{hashlib.sha256(storage.fingerprint(name).encode()).hexdigest()}.idx.json"
@@ -368,7 +335,7 @@ def _open_strangers(root: str, pattern: str) -> dict[str, Split]:
         size = storage.sizes([name])[0]
         assert size is not None
         made = splits.setdefault(split, Split(root, split, [], {}))
-        made.shards.append(Shard(storage, name, len(found), size, path))
+        made.shards.append(Shard(storage, name, len(found), size, path, tables=tables))
         heads.setdefault(split, []).extend(found)
     for split, made in splits.items():
         made.totals = count_totals(heads[split])

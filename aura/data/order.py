@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+
+from aura.data.kept import Kept
 
 
 class OrderError(ValueError):
@@ -58,16 +60,66 @@ def _mix(z: np.ndarray) -> np.ndarray:
     return z ^ (z >> np.uint64(31))
 
 
+def _hashes(key: int, start: int, stop: int) -> np.ndarray:
+    """A hash of each number from start to stop-1 under a key: no two are equal, since the mixing is one to one."""
+    return _mix(np.arange(start + 1, stop + 1, dtype=np.uint64) * GOLDEN + np.uint64(key))
+
+
 def permutation(key: int, count: int) -> np.ndarray:
     """A permutation of 0 to count-1 that depends on the key alone, not on a library's random generator."""
-    return np.argsort(_mix(np.arange(1, count + 1, dtype=np.uint64) * GOLDEN + np.uint64(key)), kind="stable")
+    return np.argsort(_hashes(key, 0, count), kind="stable")
 
 
-@lru_cache(maxsize=16)
-def _blocks(key: int, samples: int, block: int) -> tuple[np.ndarray, int]:
-    """The order of blocks in a pass, and the place in it of the short block at the end of the source."""
-    order = permutation(key, -(-samples // block))
-    return order, int(np.flatnonzero(order == len(order) - 1)[0])
+WHOLE = 1 << 20  # an order of up to so many is made at once; of a longer one, a part
+PARTS = 64
+CHUNK = 1 << 18  # hashes made at a time: they stay in a core's cache
+ORDERS = Kept(256 << 20)
+
+
+def permuted(key: int, count: int, position: int) -> int:
+    """`permutation(key, count)[position]`. Of a long order only the part around the position is made, and kept."""
+    size = count if count <= WHOLE else -(-count // PARTS)
+    part, place = divmod(position, size)
+    return int(ORDERS.get((key, count, part), lambda: _part(key, count, part * size, (part + 1) * size))[place])
+
+
+def _part(key: int, count: int, first: int, last: int) -> np.ndarray:
+    """`permutation(key, count)[first:last]`, in the memory of this part alone, in the time of one pass over the hashes.
+
+    The hashes are spread evenly: those at places `first` to `last` of their order lie in a range that is known but for a
+    small margin, and the number of hashes below the range says where it begins in the order.
+    """
+    kind = np.uint32 if count < 2**32 else np.int64
+    ORDERS.limit = max(ORDERS.limit, 8 * count)  # what a process needs in turns must not push itself out
+    if count <= WHOLE:
+        return permutation(key, count)[first:last].astype(kind)
+    last = min(last, count)
+    # By the inequality of Dvoretzky, Kiefer and Wolfowitz (Massart 1990) a margin of 8 roots fails once in 2 e^128 orders.
+    margin = 8 * math.isqrt(count)
+    low = np.uint64(max(0, ((first - margin) << 64) // count))
+    high = np.uint64(min(2**64 - 1, ((last + margin) << 64) // count))
+    below, values, places = 0, [], []
+    for start, stop in _chunks(count):
+        hashes = _hashes(key, start, stop)
+        below += int(np.count_nonzero(hashes < low))
+        inside = np.flatnonzero((hashes >= low) & (hashes <= high))
+        values.append(hashes[inside])
+        places.append((inside + start).astype(kind))
+    order = np.argsort(np.concatenate(values))
+    if not below <= first <= last <= below + len(order):
+        raise AssertionError(f"order of {count} by the key {key}: the hashes are not spread evenly")
+    return np.concatenate(places)[order[first - below : last - below]]
+
+
+def _chunks(count: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
+
+
+@lru_cache(maxsize=256)
+def _place_of_last(key: int, count: int) -> int:
+    """Where count-1 is in `permutation(key, count)`: after all smaller hashes."""
+    own = _hashes(key, count - 1, count)[0]
+    return sum(int(np.count_nonzero(_hashes(key, *chunk) < own)) for chunk in _chunks(count))
 
 
 @lru_cache(maxsize=4096)
@@ -83,14 +135,15 @@ def sample_at(seed: int, source: int, number: int, samples: int, position: int, 
     key = hash64("pass", seed, source, number)
     if samples < streams * block:
         block = 1
-    order, short_at = _blocks(key, samples, block)
+    count = -(-samples // block)
     if block == 1:
-        return int(order[position])
-    missing = len(order) * block - samples  # by how much the short block is shorter
+        return permuted(key, count, position)
+    missing = count * block - samples  # by how much the last block is shorter
     at, inside = divmod(position, block)
+    short_at = _place_of_last(key, count) if missing else count
     if at > short_at or (at == short_at and inside >= block - missing):
         at, inside = divmod(position + missing, block)
-    which = int(order[at])
+    which = permuted(key, count, at)
     size = block - missing if at == short_at else block
     return which * block + int(_inside(key, which, size)[inside])
 
@@ -126,6 +179,11 @@ class Row:
     window: int
 
 
+@lru_cache(maxsize=4)
+def _source_keys(seed: int, streams: int) -> np.ndarray:
+    return np.array([hash64("source", seed, v) for v in range(streams)], np.uint64)
+
+
 @dataclass(frozen=True)
 class Order:
     """The order of a run.
@@ -151,8 +209,7 @@ class Order:
         """The sources of the q-th rows of streams, drawn by weight: (n,) of (n,)."""
         if len(self.sizes) == 1:
             return np.zeros(len(streams), np.int64)
-        keys = np.array([hash64("source", self.seed, v) for v in range(self.streams)], np.uint64)
-        drawn = _mix(keys[streams] + q.astype(np.uint64) * GOLDEN) / 2.0**64
+        drawn = _mix(_source_keys(self.seed, self.streams)[streams] + q.astype(np.uint64) * GOLDEN) / 2.0**64
         ends = np.cumsum(self.weights) / np.sum(self.weights)
         return np.minimum(np.searchsorted(ends, drawn, side="right"), len(ends) - 1)
 
@@ -160,6 +217,19 @@ class Order:
         """The source of each row of a step, (B,)."""
         rows = np.arange(step * batch, (step + 1) * batch)
         return self.source_of(rows % self.streams, rows // self.streams)
+
+    def owned(
+        self, step: int, batch: int, rank: int, ranks: int, worker: int, workers: int
+    ) -> list[tuple[int, int, int]]:
+        """(row, stream, source) of each row of a step that one reading process of one rank reads, ascending."""
+        rows = np.array(owned_rows(step, batch, self.streams, rank, ranks, worker, workers), np.int64)
+        streams = rows % self.streams
+        return list(zip(rows.tolist(), streams.tolist(), self.source_of(streams, rows // self.streams).tolist()))
+
+    def advance(self, counters: np.ndarray, step: int, batch: int) -> None:
+        """Counts the rows of a step, of all ranks, in `counters` (streams, sources), in place."""
+        streams = np.arange(step * batch, (step + 1) * batch) % self.streams
+        np.add.at(counters, (streams, self.step_sources(step, batch)), 1)
 
     def row(self, stream: int, source: int, count: int) -> Row:
         """What a stream reads when it has taken `count` rows of a source."""

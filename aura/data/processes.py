@@ -18,6 +18,7 @@ from aura.data.index import BadSample
 from aura.data.storage import StorageError
 from aura.data.writer import ShardError
 
+AHEAD = 2  # steps that each process reads ahead
 DIED = ("exited unexpectedly", "killed by signal")  # as torch says it
 
 
@@ -34,7 +35,7 @@ def iterate(parts: Callable[[int, int], Iterator[Part]], workers: int) -> Iterat
         _Parts(parts),
         batch_size=None,
         num_workers=workers,
-        prefetch_factor=2,
+        prefetch_factor=AHEAD,
         worker_init_fn=_start_worker,
         generator=torch.Generator(),  # it draws a seed: not from the random state of the training
     )

@@ -17,8 +17,8 @@ from aura.data.batch import Batch
 from aura.data.config import DataConfig, Input, Source
 from aura.data.cut import evaluation_count
 from aura.data.handover import Part, flatten, join, unflatten
-from aura.data.index import BadSample, Split, open_split
-from aura.data.order import Order, check_ranks, even_subset, fitting_workers, owned_rows, passes
+from aura.data.index import BadSample, Split, check_shards, find_split
+from aura.data.order import Order, check_ranks, even_subset, fitting_workers, passes
 from aura.data.processes import ReadError, iterate
 from aura.data.windows import Cutter, Rooms, RowData, Tokenize, row_key
 
@@ -36,7 +36,8 @@ class TrainReader:
     A position is `{"step": steps done, "counters": rows taken, by stream of order and source}`, JSON-able. Ranks see
     only their own bad samples: `merge_positions` of all ranks' positions is the one to save.
 
-    Raises ReadError, ShardError or OrderError before the first step where the run cannot be read as asked. Bad samples
+    Raises ReadError, ShardError or OrderError before the first step where the run cannot be read as asked; of missing and
+    truncated shards those that this rank looks at (see `check_shards`): what one rank raises all should. Bad samples
     are replaced by the next of their stream, counted in `bad` and logged; past `data.max_bad`, ReadError lists them.
     """
 
@@ -56,7 +57,9 @@ class TrainReader:
         check_ranks(batch, config.streams, ranks)
         self.config, self.batch, self.rank, self.ranks, self.seed = config, batch, rank, ranks, seed
         self.workers = fitting_workers(config.streams, ranks, config.workers)
-        self.sources = open_sources(config.sources, inputs, precomputed or {})
+        self.sources = open_sources(config.sources, inputs, precomputed or {}, rank, ranks)
+        for split in self.sources:
+            split.read_in_turns(config.streams // ranks // max(1, self.workers), len(self.sources))
         self.cutter = make_cutter(config, inputs, self.sources, tokenize, precomputed or {}, training=True)
         sizes = tuple(len(split) for split in self.sources)
         weights = tuple(source.weight for source in config.sources)
@@ -84,8 +87,7 @@ class TrainReader:
 
     def _advance(self, step: int) -> dict[str, Any]:
         """The position after a step."""
-        streams = np.arange(step * self.batch, (step + 1) * self.batch) % self.config.streams
-        np.add.at(self.counters, (streams, self.order.step_sources(step, self.batch)), 1)
+        self.order.advance(self.counters, step, self.batch)
         self.step = step + 1
         return {"step": self.step, "counters": self.counters.tolist()}
 
@@ -93,10 +95,8 @@ class TrainReader:
         """What one reading process hands over: one part a step. Runs in that process."""
         counters, known_bad = self.counters.copy(), set(self.bad)
         for step in itertools.count(self.step):
-            rows = owned_rows(step, self.batch, self.order.streams, self.rank, self.ranks, worker, workers)
-            part = Part([(row - step * self.batch) // self.ranks for row in rows])
-            sources = self.order.step_sources(step, self.batch)
-            places = [(row, row % self.order.streams, int(sources[row - step * self.batch])) for row in rows]
+            places = self.order.owned(step, self.batch, self.rank, self.ranks, worker, workers)
+            part = Part([(row - step * self.batch) // self.ranks for row, _, _ in places])
             if places:
                 makers = (partial(self._row, *place, counters, part, known_bad) for place in places)
                 part.tensors, part.lists = flatten(self.cutter.fill(len(places), makers))
@@ -167,7 +167,9 @@ class EvalReader:
         if not config.eval:
             raise ReadError("data.eval names no source to evaluate on")
         self.config, self.batch, self.rank, self.ranks = config, batch, rank, ranks
-        self.sources = open_sources(config.eval, inputs, precomputed or {}, some=some)
+        self.sources = open_sources(config.eval, inputs, precomputed or {}, rank, ranks, some=some)
+        for split in self.sources:
+            split.read_in_turns(1, len(self.sources))
         self.cutter = make_cutter(config, inputs, self.sources, tokenize, precomputed or {}, training=False)
         # (source, sample, window) of every window, in order.
         table = [
@@ -247,12 +249,19 @@ def plan(config: DataConfig, batch: int, steps: int, reader: TrainReader) -> lis
 
 
 def open_sources(
-    sources: tuple[Source, ...], inputs: Mapping[str, Input], towers: Mapping[str, str], *, some: bool = False
+    sources: tuple[Source, ...],
+    inputs: Mapping[str, Input],
+    towers: Mapping[str, str],
+    rank: int = 0,
+    ranks: int = 1,
+    *,
+    some: bool = False,
 ) -> list[Split]:
     """Opens the splits, and makes sure that together they have what the recipe reads, or at least `some` stream of it (what
-    is stored of a frozen tower in any case). ReadError, ShardError."""
-    splits = [open_split(source.path, source.split) for source in sources]
+    is stored of a frozen tower in any case), and that this rank's share of the shards is there. ReadError, ShardError."""
+    splits = [find_split(source.path, source.split) for source in sources]
     for split in splits:
+        check_shards(split, rank, ranks)
         if len(split) == 0:
             raise ReadError(f"{split.folder}: split {split.name} is empty")
     for name in inputs:

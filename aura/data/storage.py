@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -20,6 +21,35 @@ class StorageError(OSError):
     """Storage that stays unreachable or gives other bytes than asked; the message names the file."""
 
 
+def files_to_keep(wanted: int, shares: int) -> int:
+    """How many files a storage keeps open of which so many are wanted in turns, where as many as `shares` storages do: not
+    fewer than usual, as far as the system lets the process (`ulimit -n`, a quarter of which is left to the rest)."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    wanted = max(OPEN_FILES, wanted)
+    return wanted if allowed == resource.RLIM_INFINITY else max(2, min(wanted, allowed * 3 // 4 // shares))
+
+
+class OpenFiles:
+    """Files that a process keeps open, by name: past `limit` the one that was longest unused is closed.
+
+    open, close    from a name to a handle; ends one
+    """
+
+    def __init__(self, open: Callable[[str], int], close: Callable[[int], None], limit: int = OPEN_FILES) -> None:
+        self.open, self.close, self.limit = open, close, limit
+        self.handles: OrderedDict[str, int] = OrderedDict()
+
+    def get(self, name: str) -> int:
+        handle = self.handles.get(name)
+        if handle is None:
+            handle = self.handles[name] = self.open(name)
+            while len(self.handles) > self.limit:
+                self.close(self.handles.popitem(last=False)[1])
+        else:
+            self.handles.move_to_end(name)
+        return handle
+
+
 class Storage:
     """A folder: `root` is a local path or a URL. Safe to pickle and to fork: handles belong to one process."""
 
@@ -27,12 +57,19 @@ class Storage:
         self.root = root.rstrip("/") or "/"
         self.local = "://" not in root or root.startswith("file://")
         self.folder = Path(root.removeprefix("file://"))
-        self._handles: OrderedDict[str, int] = OrderedDict()
+        self._files = OpenFiles(self._open, os.close)
         self._remote: tuple[Any, str] | None = None
         self._pid = os.getpid()
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_handles": OrderedDict(), "_remote": None}
+        return {**self.__dict__, "_files": self._files.limit, "_remote": None}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state, _files=OpenFiles(self._open, os.close, state["_files"]))
+
+    def keep_open(self, files: int) -> None:
+        """Keeps so many local files open, those that were used last."""
+        self._files.limit = files
 
     def where(self, name: str) -> str:
         """The full path or URL of a file, for messages."""
@@ -90,7 +127,9 @@ class Storage:
     def ranges(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
         """Pieces (offset, size) of one file. StorageError where one is shorter."""
         if self.local:
-            data = self._retried(name, lambda: [os.pread(self._handle(name), size, offset) for offset, size in spans])
+            data = self._retried(
+                name, lambda: [os.pread(self._files.get(name), size, offset) for offset, size in spans]
+            )
         else:
             fs, path = self._fs[0], self._path(name)
             if len(spans) == 1:
@@ -111,7 +150,7 @@ class Storage:
             for (_, array), piece in zip(parts, pieces):
                 array[...] = np.frombuffer(piece, array.dtype).reshape(array.shape)
             return
-        sizes = self._retried(name, lambda: [os.preadv(self._handle(name), [array.data], at) for at, array in parts])
+        sizes = self._retried(name, lambda: [os.preadv(self._files.get(name), [array.data], at) for at, array in parts])
         for (offset, array), size in zip(parts, sizes):
             if size != array.nbytes:
                 raise self._wrong_size(name, offset, array.nbytes, size)
@@ -146,15 +185,8 @@ class Storage:
     def _path(self, name: str) -> str:
         return f"{self._fs[1].rstrip('/')}/{name}"
 
-    def _handle(self, name: str) -> int:
-        handle = self._handles.get(name)
-        if handle is None:
-            handle = self._handles[name] = os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
-            if len(self._handles) > OPEN_FILES:
-                os.close(self._handles.popitem(last=False)[1])
-        else:
-            self._handles.move_to_end(name)
-        return handle
+    def _open(self, name: str) -> int:
+        return os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
 
     def _retried(self, name: str, action: Callable[[], T]) -> T:
         for wait in (*WAITS_S, None):

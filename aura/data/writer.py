@@ -22,10 +22,9 @@ from typing import BinaryIO
 import numpy as np
 
 from aura.data.card import card_text
-from aura.data.files import END_OF_TAR, atomic, differences, pack, sha256_of, write_json
+from aura.data.files import END_OF_TAR, FORMAT, atomic, differences, index_bytes, pack, sha256_of, write_json
 from aura.data.sample import Sample, metadata, to_members
 
-FORMAT = "aura-shards/1"
 MANIFEST = "manifest.json"
 PARTS = ".parts"
 SHARD_BYTES = 256 << 20
@@ -336,13 +335,6 @@ def _write_shard(plan: tuple[Path, str, list[tuple[Path, dict]]]) -> dict:
         "sha256": digest.hexdigest(),
         "index_sha256": sha256_of(index),
     }
-
-
-def index_bytes(shard: str, entries: list[dict]) -> bytes:
-    """An index file: JSON with one sample a line, so that a reader parses only the lines it needs."""
-    lines = ",\n".join(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) for entry in entries)
-    head = json.dumps({"format": FORMAT, "shard": shard}, separators=(",", ":"))[:-1]
-    return f'{head},"samples":[\n{lines}\n]}}\n'.encode()
 
 
 class ShardWriter:

@@ -27,6 +27,7 @@ FILE = "training_data.npz"  # in a run directory
 NAMES = ("subject", "session", "group", "recording")
 KINDS = (*NAMES, "content")
 EXAMPLES = 5
+LISTED = 10_000_000  # samples of a split whose index is read for its names: two minutes and 6 GB
 LARGEST = 1 << 31  # bytes of a record: of 50 million names and streams
 
 
@@ -103,14 +104,41 @@ def leaks(training: Contents, evaluation: Iterable[Split]) -> Leaks:
 
 
 def contents(splits: Iterable[Split]) -> Contents:
-    """What is in splits of shards, by their index files."""
-    tables = [_Table(split) for split in splits]
-    hashes = {kind: np.unique(np.concatenate([t.hashes[kind] for t in tables])) for kind in KINDS}
+    """What is in splits of shards, by their index files; of a split of more than `LISTED` samples the people alone, by the
+    manifest."""
+    return _merged([_vast(split) if len(split) > LISTED else _listed(_Table(split)) for split in splits])
+
+
+def _listed(table: _Table) -> Contents:
     return Contents(
-        sources=tuple(t.about for t in tables),
-        hashes={kind: x[x != 0] for kind, x in hashes.items()},
-        unknown=tuple(f"bytes of {t.where}, whose index has no hashes" for t in tables if not t.hashed),
+        sources=(table.about,),
+        hashes={kind: (found := np.unique(x))[found != 0] for kind, x in table.hashes.items()},
+        unknown=() if table.hashed else (f"bytes of {table.where}, whose index has no hashes",),
     )
+
+
+def _vast(split: Split) -> Contents:
+    hashes = {kind: np.empty(0, np.uint64) for kind in KINDS}
+    hashes["subject"] = np.unique(
+        np.array([_hash(f"{split.dataset}\0{name}") for name in split.totals["subjects"]], np.uint64)
+    )
+    what = f"sessions, groups, recordings, bytes and the nameless of {split.folder}:{split.name}"
+    return Contents(
+        sources=(_about(split, nameless=0),),
+        hashes=hashes,
+        unknown=(f"{what}, whose {len(split)} samples are too many to be listed",),
+    )
+
+
+def _about(split: Split, nameless: int) -> dict[str, Any]:
+    return {
+        "folder": split.folder,
+        "split": split.name,
+        "dataset": split.dataset,
+        "digest": split.digest,
+        "samples": len(split),
+        "nameless": nameless,
+    }
 
 
 def record(run: str | Path, splits: Sequence[Split], init: str | Path | None = None, *, anew: bool = False) -> None:
@@ -210,14 +238,7 @@ class _Table:
         self.hashes = {kind: self._hashed(column) for kind, column in self.names.items()}
         self.hashes["content"] = np.frombuffer(bytes.fromhex("".join(streams)), ">u8").astype(np.uint64)
         self.owners = np.array(owners, np.int64)
-        self.about = {
-            "folder": split.folder,
-            "split": split.name,
-            "dataset": split.dataset,
-            "digest": split.digest,
-            "samples": self.samples,
-            "nameless": self.nameless,
-        }
+        self.about = _about(split, self.nameless)
 
     def _hashed(self, names: list[str]) -> np.ndarray:
         known = {name: _hash(f"{self.dataset}\0{name}") if name else 0 for name in set(names)}

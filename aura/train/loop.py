@@ -105,17 +105,16 @@ def _pretrain(
         "tokenize": tokenize,
         "precomputed": precomputed,
     }
-    reader = TrainReader(
-        recipe.data,
-        recipe.inputs,
-        batch=recipe.train.batch,
-        seed=recipe.seed,
-        position=state.position or None,
-        **common,
-    )
-    held_out = None
-    if recipe.data.eval:
-        held_out = EvalReader(recipe.data, recipe.inputs, batch=recipe.eval.batch, limit=recipe.eval.pool, **common)
+
+    def open_data() -> tuple[TrainReader, EvalReader | None]:
+        asked = {"batch": recipe.train.batch, "seed": recipe.seed, "position": state.position or None}
+        training = TrainReader(recipe.data, recipe.inputs, **asked, **common)
+        if not recipe.data.eval:
+            return training, None
+        asked = {"batch": recipe.eval.batch, "limit": recipe.eval.pool}
+        return training, EvalReader(recipe.data, recipe.inputs, **asked, **common)
+
+    reader, held_out = on_all(accelerator, open_data)
     check_data(recipe, reader.sources, held_out.sources if held_out is not None else [], prompts)
 
     on_main(accelerator, lambda: keep_facts(run_dir, recipe, reader.sources, prompts))
@@ -322,6 +321,23 @@ def score(metrics: dict[str, float], best: str | None) -> float:
     found = [v for k, v in metrics.items() if k.endswith("/R@1") and "chance" not in k]
     found = found or [v for k, v in metrics.items() if k.startswith("classify/") and k.endswith("/accuracy")]
     return sum(found) / max(1, len(found))
+
+
+def on_all(accelerator: Any, action: Callable[[], T]) -> T:
+    """Does something on every rank; a fault of one is raised on all: none waits for the others."""
+    done: list[T] = []
+    fault = None
+    try:
+        done.append(action())
+    except Exception as error:
+        fault = error
+    told = gather_objects("" if fault is None else str(fault), accelerator)
+    if fault is not None:
+        raise fault
+    for rank, message in enumerate(told):
+        if message:
+            raise RunError(f"rank {rank}: {message}")
+    return done[0]
 
 
 def on_main(accelerator: Any, action: Callable[[], T]) -> T:

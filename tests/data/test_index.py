@@ -4,8 +4,10 @@ import functools
 import http.server
 import io
 import json
+import multiprocessing
 import os
 import re
+import resource
 import shutil
 import tarfile
 import threading
@@ -17,7 +19,7 @@ import pytest
 import aura.data.storage
 from aura.data.index import BadSample, open_folder, open_split
 from aura.data.sample import to_members
-from aura.data.storage import Storage, StorageError
+from aura.data.storage import OpenFiles, Storage, StorageError, files_to_keep
 from aura.data.writer import MANIFEST, PARTS, ShardError
 from tests.data.samples import make_sample, write_set
 
@@ -141,11 +143,78 @@ def test_items_come_where_they_are_wanted(folder, serve, monkeypatch, limit, rem
         record.items("mocap", 3, 10, out=np.empty((7, 17, 3), np.float32))
 
 
-def test_opening_parses_no_index(folder, monkeypatch):
+def test_opening_reads_no_index(folder, monkeypatch):
     split = open_split(str(folder), "train")
-    assert all(shard._data is None for shard in split.shards)
+    tables = split.shards[0].tables
+    assert not tables.arrays
     split.entry(5)
-    assert sum(shard._data is not None for shard in split.shards) == 1
+    assert list(tables.arrays) == [split.locate(5)[0].file]
+
+
+def without_line_ends(folder):
+    """The folder's indexes as they were written before they said where their lines end."""
+    for path in folder.glob("*.idx.json"):
+        path.write_bytes(re.sub(rb'\],"line_ends":.*\}', b"]}", path.read_bytes()))
+
+
+def test_lines_of_an_index_are_found_without_reading_it(folder, tmp_path, monkeypatch):
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    without_line_ends(old)
+    new, known = open_split(str(folder), "train"), open_split(str(old), "train")
+    expected = list(known.entries())
+    assert [known.entry(i) for i in range(12)] == list(new.entries()) == expected
+    for shard in new.shards:
+        data = (folder / shard.index).read_bytes()
+        assert json.loads(data)["line_ends"] == [m.start() for m in re.finditer(b"\n", data)][:-1]
+    asked = []
+    ranges = Storage.ranges
+    monkeypatch.setattr(Storage, "open", None)
+    monkeypatch.setattr(Storage, "ranges", lambda self, name, spans: asked.extend(spans) or ranges(self, name, spans))
+    assert [new.entry(i) for i in range(12)] == expected
+    assert len(asked) == 12 + len(new.shards)
+    assert asked[0][1] < 100
+
+
+def read_with_few_files(folder):
+    os.closerange(3, 4096)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+    split = open_split(str(folder), "train")
+    split.read_in_turns(8, 1)
+    split.shards[0].tables.limit = 100
+    for _ in range(2):
+        assert [split.record(i).head["id"] for i in range(60)] == [f"clip-{i:04d}" for i in range(60)]
+    assert len(os.listdir("/proc/self/fd")) <= 4 + 40 * 3 // 8
+    assert split.shards[0].tables.bytes <= 100  # of 8 each: the head and the sample
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_more_shards_than_files_may_be_open(tmp_path, old):
+    written = write_set(tmp_path / "many", 60, seconds=0.5, streams=("imu",), shard_bytes=1)["splits"]["train"]
+    assert len(written["shards"]) == 60
+    if old:
+        without_line_ends(tmp_path / "many")
+    process = multiprocessing.get_context("fork").Process(target=read_with_few_files, args=(tmp_path / "many",))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def test_files_stay_open_that_were_used_last():
+    opened, closed = [], []
+    files = OpenFiles(lambda name: opened.append(name) or len(opened), closed.append, limit=2)
+    assert [files.get(name) for name in "abacab"] == [1, 2, 1, 3, 1, 4]
+    assert opened == ["a", "b", "c", "b"]
+    assert closed == [2, 3]
+
+
+def test_files_to_keep_follow_the_streams_and_the_system(monkeypatch):
+    monkeypatch.setattr("resource.getrlimit", lambda _: (4000, 4000))
+    assert files_to_keep(10, 2) == 64
+    assert files_to_keep(500, 2) == 500
+    assert files_to_keep(5000, 2) == 1500
+    monkeypatch.setattr("resource.getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert files_to_keep(5000, 2) == 5000
 
 
 def test_http_folder_reads_ranges(folder, serve):

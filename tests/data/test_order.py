@@ -1,6 +1,7 @@
 """Every pass visits every sample once, and ranks and workers change nothing."""
 
 import itertools
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import aura.data.order
+from aura.data.kept import Kept
 from aura.data.order import (
     Order,
     OrderError,
@@ -17,6 +20,7 @@ from aura.data.order import (
     owned_rows,
     passes,
     permutation,
+    permuted,
     run_start,
     sample_at,
     visit,
@@ -88,6 +92,9 @@ def test_permutation_is_pinned():
     assert sorted(permutation(2**64 - 1, 1000).tolist()) == list(range(1000))
 
 
+BILLION = 1_000_000_005
+POSITIONS = [0, 16, 469298415, 469298418, 469298423, 999_999_999]  # the last block, of 5 samples, begins at 469298416
+SAMPLES = [438851377, 70884583, 9398822, 1000000003, 420960557, 524074226]
 PINNED = [2, 6, 0, 3, 1, 5, 7, 8, 4, 9]
 
 
@@ -107,6 +114,65 @@ def test_ranks_and_workers_partition_the_rows(ranks, workers):
         for g, w in itertools.product(range(ranks), range(workers)):
             for r in owned_rows(step, batch, streams, g, ranks, w, workers):
                 assert owner.setdefault(r % streams, (g, w)) == (g, w)
+
+
+def test_rows_that_a_process_owns_have_their_streams_and_sources():
+    order, batch = Order(seed=2, sizes=(30, 90), weights=(1.0, 2.0), streams=16), 24
+    counters = np.array(order.start())
+    for step in range(4):
+        sources = order.step_sources(step, batch)
+        for g, w in itertools.product(range(2), range(4)):
+            rows = owned_rows(step, batch, 16, g, 2, w, 4)
+            expected = [(r, r % 16, sources[r - step * batch]) for r in rows]
+            assert order.owned(step, batch, g, 2, w, 4) == expected
+        order.advance(counters, step, batch)
+        assert counters.sum() == (step + 1) * batch
+    for v in range(16):  # rows of a stream so far, by source
+        q = np.arange(len(range(v, 4 * batch, 16)))
+        drawn = order.source_of(np.full(len(q), v), q)
+        assert counters[v].tolist() == [np.sum(drawn == 0), np.sum(drawn == 1)]
+
+
+@pytest.mark.parametrize("count", [101, 128, 4999, 70_000])
+def test_parts_of_a_long_order_are_the_order(monkeypatch, count):
+    whole = permutation(9, count)
+    monkeypatch.setattr(aura.data.order, "WHOLE", 100)
+    monkeypatch.setattr(aura.data.order, "CHUNK", 1000)
+    monkeypatch.setattr(aura.data.order, "ORDERS", kept := Kept(1 << 20))
+    positions = np.random.default_rng(0).permutation(count)[:2000].tolist()
+    assert [permuted(9, count, i) for i in positions] == whole[positions].tolist()
+    assert max(array.size for array in kept.arrays.values()) <= -(-count // 64)
+    for block in (1, 7):
+        order = [sample_at(1, 0, 0, 5000, i, block, 8) for i in range(0, 5000, 3)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(aura.data.order, "WHOLE", 1 << 20)
+            patch.setattr(aura.data.order, "ORDERS", Kept(1 << 20))
+            assert order == [sample_at(1, 0, 0, 5000, i, block, 8) for i in range(0, 5000, 3)]
+
+
+def test_an_order_of_a_billion_samples_is_pinned_and_needs_little_memory(monkeypatch):
+    monkeypatch.setattr(aura.data.order, "ORDERS", kept := Kept(1 << 20))
+    # As `permutation` of all 62,500,001 blocks gives them, which takes half a minute and 1.3 GB.
+    found = [sample_at(3, 0, 1, BILLION, position, 16, 64) for position in POSITIONS]
+    assert found == SAMPLES
+    assert sum(array.nbytes for array in kept.arrays.values()) < 20_000_000
+    tracemalloc.start()
+    assert sample_at(3, 0, 1, BILLION, 600_000_000, 16, 64) < BILLION
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
+
+
+def test_kept_arrays_stay_within_the_bound():
+    kept, made = Kept(100), []
+
+    def get(key):
+        return kept.get(key, lambda: made.append(key) or np.full(5, key))
+
+    assert [get(key)[0] for key in (0, 1, 0, 2, 0, 1)] == [0, 1, 0, 2, 0, 1]  # 40 bytes each: two fit
+    assert made == [0, 1, 2, 1]
+    assert kept.get(3, lambda: np.zeros(50)).nbytes == 400  # larger than the bound: alone
+    assert list(kept.arrays) == [3]
+    assert kept.bytes == 400
 
 
 def test_one_source_rows_follow_passes():

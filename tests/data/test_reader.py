@@ -333,6 +333,18 @@ def test_evaluation_is_the_same_each_time_and_limited_evenly(folders):
     assert (few.windows, few.total, len(few)) == (3, 9, 2)
 
 
+def test_each_rank_looks_at_its_share_of_the_shards(folders, tmp_path):
+    shutil.copytree(folders / "a", tmp_path / "a")
+    shards = open_split(str(tmp_path / "a"), "train").shards
+    assert len(shards) > 3
+    (tmp_path / "a" / shards[3].file).unlink()
+    for rank, ranks in ((0, 1), (1, 2), (3, 4)):
+        with pytest.raises(ShardError, match=f"{shards[3].file} is missing"):
+            TrainReader(config(tmp_path), INPUTS, batch=8, rank=rank, ranks=ranks)
+    for rank, ranks in ((0, 2), (0, 4), (1, 4), (2, 4)):
+        TrainReader(config(tmp_path), INPUTS, batch=8, rank=rank, ranks=ranks)
+
+
 def test_bad_sample_in_evaluation_has_no_weight(folders, tmp_path):
     shutil.copytree(folders / "a", tmp_path / "a")
     split = open_split(str(tmp_path / "a"), "val")

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import aura.tasks.leaks
 from aura.data.index import Shard, Split, open_folder, open_split
 from aura.data.storage import Storage
 from aura.data.writer import ShardWriter, index_bytes
@@ -55,6 +56,20 @@ def folder(tmp_path):
             ("test", sample(7, "")),
             ("test", copy),
         ],
+    )
+
+
+def test_of_a_vast_split_the_people_are_known(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(aura.tasks.leaks, "LISTED", 2)
+    train, test = open_split(folder, "train"), open_split(folder, "test")
+    monkeypatch.setattr(Split, "entries", None)  # no index is read
+    record(tmp_path, [train])
+    monkeypatch.undo()
+    lines = leaks(training_contents(tmp_path), [test]).lines()
+    assert lines[0] == "1 of 4 subjects were in training (1 of 5 samples): study s2"
+    assert lines[1] == (
+        f"not compared: sessions, groups, recordings, bytes and the nameless of {folder}:train, whose 3 samples are too many"
+        " to be listed"
     )
 
 

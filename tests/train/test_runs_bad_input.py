@@ -1,5 +1,6 @@
 """What cannot run says what is wrong, where, and what to do; nothing hangs on any rank, nothing is lost."""
 
+import json
 import os
 import platform
 import shutil
@@ -151,6 +152,20 @@ def test_a_truncated_shard_is_named(processes, shards, tmp_path):
     assert status(tmp_path / "run")["step"] == metrics(tmp_path / "run")[-1]["step"]
     again = processes.pretrain(tmp_path / "run", at, "train.steps=2000", ranks=2)
     refused(again, f"{tar} has {whole // 2} bytes, the manifest says {whole}: truncated? copy it again")
+
+
+def test_what_one_rank_finds_before_the_first_step_all_ranks_say(processes, shards, tmp_path):
+    folder = tmp_path / "shards"
+    shutil.copytree(shards, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for end in ("tar", "idx.json"):  # the second shard of the split is looked at by rank 1 alone
+        shutil.copy(folder / f"val-000000.{end}", folder / f"train-000001.{end}")
+    second = manifest["splits"]["val"]["shards"][0] | {"file": "train-000001.tar"}
+    manifest["splits"]["train"]["shards"].append(second)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    os.truncate(folder / "train-000001.tar", 1000)
+    run = processes.pretrain(tmp_path / "run", f"data.sources.0.path={folder}", ranks=2)
+    refused(run, f"rank 1: {folder}/train-000001.tar has 1000 bytes, the manifest says {second['bytes']}")
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_on_all_ranks(processes, tmp_path):
