@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from aura.body.placements import placement_id
 
-
 KINDS = ("imu", "mocap", "pose2d", "series", "video", "text")  # of streams
 CHANNEL = re.compile(r"[A-Za-z0-9_]+ \S+")  # of a series: its name and its unit, "1" where it has none
 
