@@ -1,4 +1,4 @@
-"""Shards of PAMAP2 (Reiss, Stricker, 2012): three IMUs, 18 activities, 9 subjects.
+"""Shards of PAMAP2 (Reiss, Stricker, 2012): three IMUs, heart rate, 18 activities, 9 subjects.
 
     python -m shards.pamap2 --source DIR|ZIP --out DIR [--check] [--max-gap S] [--val-subjects 105] [--test-subjects 106]
         [--limit N] [--workers N] [--resume]
@@ -11,6 +11,8 @@ wanted, `Optional`.
   one saturates) and the gyroscope. The publisher calls the orientation invalid.
 - Sensors: the wrist of the dominant arm, the chest, the ankle of the dominant side; all subjects but 108 are
   right-handed.
+- Heart rate has a value in about every 11th row, none in between: it is put on 10 Hz, linear between values up to 1 s apart,
+  NaN elsewhere; never across activities, as the sensors.
 - Rows are 10 ms apart, and a packet that was lost leaves NaN for its sensor alone. Samples are placed by the time stamps.
 - The label was set by hand on a small computer: it may be late at both ends of an activity.
 """
@@ -35,16 +37,18 @@ from shards.archives import SourceFile, files_within
 from shards.columns import Layout, open_source, read_columns
 from shards.common import convert, exit_on_fault, how_of, parser
 from shards.pamap2_texts import ACTIVITIES, FILES, TRANSIENT
-from shards.signals import Settings, Stretch, clocks, runs, samples
+from shards.signals import Series, Settings, Stretch, clocks, runs, samples
 
 DATASET = "pamap2"
+VERSION = "2"  # 2: heart rate
 PAGE = "https://archive.ics.uci.edu/dataset/231/pamap2+physical+activity+monitoring"
 LICENCE = (
     "free for scientific use, with citation of Reiss and Stricker, 2012 (two papers); the UCI archive says CC BY 4.0"
 )
 RATE_HZ = 100.0
 COLUMNS = 54
-TIME, ACTIVITY = "c0", "c1"
+TIME, ACTIVITY, HEART = "c0", "c1", "c2"
+HEART_HZ, HEART_GAP_S = 10.0, 1.0
 BLOCKS = (3, 20, 37)  # first column of the wrist's, the chest's and the ankle's sensor
 CHANNELS = (1, 2, 3, 7, 8, 9)  # of a block: acceleration in +-16 g, angular velocity
 LEFT_HANDED = ("108",)
@@ -54,7 +58,7 @@ LAYOUT = Layout(delimiter=" ", names=tuple(f"c{i}" for i in range(COLUMNS)), mis
 
 CARD = f"""# PAMAP2
 
-18 activities of 9 subjects, three inertial sensors at 100 Hz: wrist and ankle of the dominant side, chest.
+18 activities of 9 subjects, three inertial sensors at 100 Hz: wrist and ankle of the dominant side, chest; heart rate.
 Written by `shards/pamap2.py` of aura.
 
 Source: {PAGE}. Licence: {LICENCE}.
@@ -64,7 +68,10 @@ A. Reiss, D. Stricker, "Creating and Benchmarking a New Dataset for Physical Act
 Labels: `activity`, one of 18; `activity12`, for the 12 of the protocol alone, the subset that zero-shot work uses.
 Texts: the activity's name as `label`, one sentence of ours as `description`.
 
-Not taken over: heart rate, temperature, the +-6 g accelerometer, the magnetic field, the orientation (invalid, says the
+`series_heart` is the heart rate (bpm) at 10 Hz, of values measured about 9 times a second: linear between values up to 1 s
+apart, NaN elsewhere.
+
+Not taken over: temperature, the +-6 g accelerometer, the magnetic field, the orientation (invalid, says the
 publisher).
 
 Known: subject 109 has rope jumping alone of the protocol; 103 lacks running, cycling, Nordic walking and rope jumping,
@@ -89,7 +96,7 @@ class Recording:
 
 def samples_of(recording: Recording, settings: Settings, threads: bool) -> Iterator[tuple[str, Sample] | Dropped]:
     """The samples of one file. ValueError, naming the file, where it cannot be parsed."""
-    times, activity, values, notes = read(recording, threads)
+    times, activity, values, heart, notes = read(recording, threads)
     yield from notes
     orders, notes = clocks(times)
     yield from notes
@@ -124,14 +131,19 @@ def samples_of(recording: Recording, settings: Settings, threads: bool) -> Itera
                     {"text": known.name, **span, "kind": "label"},
                     {"text": known.description, **span, "kind": "description"},
                 ],
+                series={"series_heart": Series(heart[here, None], ("heart_rate bpm",), HEART_HZ, HEART_GAP_S)},
             )
             yield from samples(stretch, RATE_HZ, settings)
 
 
-def read(recording: Recording, threads: bool) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], list[Dropped]]:
-    """Times (n,) in seconds, activities (n,), per sensor (n, 6) float32 in m/s^2 and rad/s, and what was left out."""
+def read(
+    recording: Recording, threads: bool
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], np.ndarray, list[Dropped]]:
+    """Times (n,) in seconds, activities (n,), per sensor (n, 6) float32 in m/s^2 and rad/s, heart rate (n,) in bpm with NaN where
+    there is none, and what was left out."""
     signals = [[f"c{first + channel}" for channel in CHANNELS] for first in BLOCKS]
-    types = {TIME: pa.float64(), ACTIVITY: pa.float32(), **{name: pa.float32() for names in signals for name in names}}
+    types = {TIME: pa.float64(), ACTIVITY: pa.float32(), HEART: pa.float32()}
+    types |= {name: pa.float32() for names in signals for name in names}
     notes = []
     try:
         with open_source(recording.file) as file:
@@ -150,8 +162,9 @@ def read(recording: Recording, threads: bool) -> tuple[np.ndarray, np.ndarray, l
         notes.append(Dropped("rows without an activity", unlabelled / RATE_HZ, unlabelled))
     values = [np.stack([found.pop(name) for name in names], 1) for names in signals]
     if labelled.all():
-        return found[TIME], activity.astype(int), values, notes
-    return found[TIME][labelled], activity[labelled].astype(int), [x[labelled] for x in values], notes
+        return found[TIME], activity.astype(int), values, found[HEART], notes
+    kept = found[TIME][labelled], activity[labelled].astype(int), [x[labelled] for x in values]
+    return *kept, found[HEART][labelled], notes
 
 
 def sensors_of(subject: str) -> list[dict]:
@@ -261,6 +274,7 @@ def run(
             out,
             card=f"{CARD}\n{splits}\n",
             arguments=arguments,
+            version=VERSION,
             workers=workers,
             **how,
         )

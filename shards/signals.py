@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -32,6 +32,21 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False)
+class Series:
+    """A slower signal of the rows of a stretch, NaN in the rows without a value: as a stream of its own.
+
+    values     (n, C)
+    channels   names with units
+    rate_hz    of the stream, about the signal's own: linear between values up to `gap_s` apart, NaN elsewhere
+    """
+
+    values: np.ndarray
+    channels: Sequence[str]
+    rate_hz: float
+    gap_s: float
+
+
+@dataclass(frozen=True, eq=False)
 class Stretch:
     """Rows of one recording with the same labels.
 
@@ -40,6 +55,7 @@ class Stretch:
     sensors  per sensor its entry of the stream: placement, channels, virtual, range
     about    fields of its samples: dataset, recording, subject, session, group, licence, labels
     texts    {text, start_s, end_s, kind} in seconds of the recording
+    series   further streams by name
     """
 
     split: str
@@ -48,6 +64,7 @@ class Stretch:
     sensors: Sequence[dict]
     about: dict
     texts: Sequence[dict]
+    series: Mapping[str, Series] = field(default_factory=dict)
 
 
 def clocks(times: np.ndarray) -> tuple[list[np.ndarray], list[Dropped]]:
@@ -151,7 +168,10 @@ def _samples(
         count = math.ceil(seconds / settings.sample_s - 1e-9)
         edges = [first + round(i * (last - first) / count) for i in range(count + 1)]
         for a, b in itertools.pairwise(edges):
-            yield stretch.split, _sample(stretch, imu[which, a:b], which, float(grid[a]), rate_hz)
+            sample = _sample(stretch, imu[which, a:b], which, float(grid[a]), rate_hz)
+            for name, series in stretch.series.items():
+                _add_series(sample, name, series, times, series.values[begin:end])
+            yield stretch.split, sample
 
 
 def on_grid(
@@ -177,6 +197,17 @@ def on_grid(
     between = x[left] + share * (x[right] - x[left])
     out[live] = np.where(exact[:, None], x[near], between)[live]
     return out, live, ~exact & (span > 1.5 / rate_hz)
+
+
+def _add_series(sample: Sample, name: str, series: Series, times: np.ndarray, values: np.ndarray) -> None:
+    """Adds a stream of the values (n, C) at `times` that lie in the sample; none where none does."""
+    steps = max(1, round(sample.duration_s * series.rate_hz))
+    grid = sample.start_s + np.arange(steps) / series.rate_hz
+    found, live, _ = on_grid(times, values, grid, series.rate_hz, series.gap_s)
+    if live.any():
+        entry = {"rate_hz": series.rate_hz, "start_s": 0.0, "length": steps, "channels": list(series.channels)}
+        sample.streams[name] = entry
+        sample.arrays[name] = np.where(live[:, None], found, np.float32(np.nan))
 
 
 def _sample(stretch: Stretch, imu: np.ndarray, which: np.ndarray, start_s: float, rate_hz: float) -> Sample:

@@ -22,6 +22,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from aura import page
 from aura.data.files import atomic
 from aura.data.index import BadSample, Split, open_folder
@@ -98,6 +100,8 @@ def describe_sample(sample: Sample) -> list[Table]:
         value = sample.arrays.get(name)
         size = f"{len(value):,} bytes" if isinstance(value, bytes) else str(getattr(value, "shape", "absent"))
         about = [_sensor(sensor) for sensor in entry.get("sensors", [])]
+        if "channels" in entry and isinstance(value, np.ndarray):
+            about += [_channel(channel, column) for channel, column in zip(entry["channels"], value.T)]
         if "skeleton" in entry:
             about.append(entry["skeleton"] if isinstance(entry["skeleton"], str) else "skeleton in place")
         if "camera" in entry:
@@ -112,6 +116,13 @@ def describe_sample(sample: Sample) -> list[Table]:
     texts = [["text of the sample", "kind", "from s", "to s"]]
     texts += [[t["text"], t["kind"], f"{t['start_s']:.4g}", f"{t['end_s']:.4g}"] for t in sample.texts]
     return [rows, texts] if len(texts) > 1 else [rows]
+
+
+def _channel(name: str, values: np.ndarray) -> str:
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return f"{name} (missing)"
+    return f"{name} (mean {known.mean():.4g}, std {known.std():.3g}, {1 - len(known) / len(values):.0%} missing)"
 
 
 def _sensor(sensor: Mapping) -> str:

@@ -28,6 +28,7 @@ from aura.data.sample import KEY, Sample, from_members, metadata, problems
 from aura.data.writer import FORMAT, MANIFEST, PARTS, Dropped, ShardError, ShardWriter, totals
 
 REST_NORM = (8.8, 10.8)  # m/s^2: resting specific force, with the errors of cheap sensors
+MOST_MISSING = 0.8  # of a channel of a series
 MOST_GYRO = 70.0  # rad/s: 4,000 degrees a second, beyond the range of sensors worn by people
 MOST_ACC = 700.0  # m/s^2: beyond 70 g
 REST_S = 0.5
@@ -246,6 +247,12 @@ def unit_problems(sample: Sample) -> Iterator[str]:
             size = float(np.median(np.ptp(value, axis=1).max(-1)))
             if not 0.3 < size < 4.0:
                 yield f"{name}: the joints span {size:.3g} m, a body 0.3 to 4: not metres?"
+        elif kind == "series":
+            for channel, column in zip(sample.streams[name]["channels"], value.T):
+                if (missing := float(np.isnan(column).mean())) > MOST_MISSING:
+                    yield (
+                        f"{name}: {missing:.0%} of {channel} is missing: store it at its own rate, windows need neighbours"
+                    )
         elif kind == "pose2d":
             camera = sample.streams[name]["camera"]
             known = value[value[..., 2] > 0]

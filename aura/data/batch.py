@@ -21,9 +21,9 @@ class Stream:
 
     values         imu (B, S, T, 6) float32 in m/s^2 and rad/s; mocap (B, T, J, 3) float32 in metres;
                    pose2d (B, T, J, 3) float32: x and y in pixels, confidence; video (B, F, 3, H, W) uint8;
-                   text (B, L) int64 token ids; stored embeddings of a frozen tower: text (B, D), video (B, F, D) float32
+                   text (B, L) int64 token ids; series (B, T, C) float32 in the units of its channels; stored embeddings of a frozen tower: text (B, D), video (B, F, D) float32
     present        (B,) bool: the row has this stream
-    valid          (B, T) bool; imu (B, S, T); video (B, F); text (B, L)
+    valid          (B, T) bool; imu (B, S, T); series (B, T, C); video (B, F); text (B, L)
     sensor_mask    imu: (B, S) bool, the row has a sensor in this slot
     channel_mask   imu: (B, S, 6) bool, the sensor has this channel
     placement      imu: (B, S) int64, index into `aura.body.placements.PLACEMENTS`

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from aura.body.placements import placement_id
+
+KINDS = ("imu", "mocap", "pose2d", "series", "video", "text")  # of streams
+CHANNEL = re.compile(r"[A-Za-z0-9_]+ \S+")  # of a series: its name and its unit, "1" where it has none
 
 
 class Config(BaseModel):
@@ -77,6 +81,15 @@ class SkeletonAugment(Config):
     drop_joint: float = Field(default=0.0, ge=0, lt=1, description="probability that a joint is dropped from a window")
 
 
+class SeriesAugment(Config):
+    """Random changes of a window of a series in training; all zero: none."""
+
+    noise: float = Field(default=0.0, ge=0, description="white noise of each value, as a share of the channel's std")
+    drop_channel: float = Field(
+        default=0.0, ge=0, lt=1, description="probability that a channel is dropped from a window; one always stays"
+    )
+
+
 class ImuInput(Config):
     kind: Literal["imu"] = "imu"
     rate_hz: float = Field(default=50.0, gt=0)
@@ -121,6 +134,31 @@ class Pose2dInput(Config):
     augment: SkeletonAugment = SkeletonAugment()
 
 
+class SeriesInput(Config):
+    """A signal over time by the names of its channels, as the shards give them (`heart_rate bpm`)."""
+
+    kind: Literal["series"] = "series"
+    rate_hz: float = Field(default=1.0, gt=0)
+    channels: tuple[str, ...] = Field(
+        min_length=1, description="names with units, in this order; others are not read, a sample may lack some"
+    )
+    mean: tuple[float, ...] = Field(description="of each channel, subtracted in the tower: what is usual of it")
+    std: tuple[Annotated[float, Field(gt=0)], ...] = Field(description="of each channel, divided by after it")
+    augment: SeriesAugment = SeriesAugment()
+
+    @model_validator(mode="after")
+    def _check(self) -> SeriesInput:
+        for name in self.channels:
+            if CHANNEL.fullmatch(name) is None:
+                raise ValueError(f"channels: {name!r} is no name and unit with a space between, such as heart_rate bpm")
+        if len({name.partition(" ")[0] for name in self.channels}) < len(self.channels):
+            raise ValueError("channels: one is named twice")
+        for key in ("mean", "std"):
+            if len(getattr(self, key)) != len(self.channels):
+                raise ValueError(f"{key} has {len(getattr(self, key))} values, channels {len(self.channels)}")
+        return self
+
+
 class VideoInput(Config):
     kind: Literal["video"] = "video"
     frames: int = Field(
@@ -143,7 +181,9 @@ class TextInput(Config):
     )
 
 
-Input = Annotated[ImuInput | MocapInput | Pose2dInput | VideoInput | TextInput, Field(discriminator="kind")]
+Input = Annotated[
+    ImuInput | MocapInput | Pose2dInput | SeriesInput | VideoInput | TextInput, Field(discriminator="kind")
+]
 
 
 class Window(Config):

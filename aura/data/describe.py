@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from aura.data.config import Input, kind_of
+from aura.data.config import Input, SeriesInput, kind_of
 from aura.data.fields import finite
 from aura.data.index import BadSample, Record, Split
 
@@ -25,7 +25,7 @@ def describe(splits: Sequence[Split], inputs: Mapping[str, Input]) -> dict[str, 
     stream of `inputs` what `LOOKED_AT` samples, spread evenly over all, show.
 
     Of IMU the 1st, 50th and 99th percentile of the median norms of a sample: `acc` (m/s^2), `gyro` (rad/s); `rate_hz`,
-    `placements` with counts. Of mocap `height` (m), what joints span along z; of all streams `seconds`.
+    `placements` with counts. Of series the same percentiles of the medians of each of the recipe's `channels`. Of mocap `height` (m), what joints span along z; of all streams `seconds`.
     """
     total = max(1, sum(len(split) for split in splits))
     records = []
@@ -38,7 +38,7 @@ def describe(splits: Sequence[Split], inputs: Mapping[str, Input]) -> dict[str, 
             record = split.record(i)
             for name, rows in found.items():
                 if name in record.head["streams"]:
-                    rows.append(_measured(record, name))
+                    rows.append(_measured(record, name, inputs[name]))
         except (BadSample, KeyError, TypeError, ValueError, IndexError, ArithmeticError):
             continue  # a bad sample, which training passes over, counts and names
     return {
@@ -61,7 +61,7 @@ def _dataset(split: Split) -> dict[str, Any]:
     }
 
 
-def _measured(record: Record, name: str) -> dict[str, Any]:
+def _measured(record: Record, name: str, settings: Input) -> dict[str, Any]:
     about, kind = record.head["streams"][name], kind_of(name)
     out: dict[str, Any] = {"rate_hz": about["rate_hz"], "seconds": about["length"] / about["rate_hz"]}
     if kind == "imu":
@@ -74,6 +74,10 @@ def _measured(record: Record, name: str) -> dict[str, Any]:
     elif kind == "mocap":
         height = finite(record, name, record.array(name))[..., 2]
         out["height"] = [float(np.median(np.ptp(height, axis=1)))]
+    elif isinstance(settings, SeriesInput):
+        columns = zip(about["channels"], record.array(name).T)
+        known = {channel: column[~np.isnan(column)] for channel, column in columns if channel in settings.channels}
+        out["channels"] = {channel: float(np.median(column)) for channel, column in known.items() if len(column)}
     return out
 
 
@@ -84,6 +88,10 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     for key in ("acc", "gyro", "height"):
         if values := [value for row in rows for value in row.get(key, [])]:
             out[key] = _percentiles(values)
+    if "channels" in rows[0]:
+        names = sorted({name for row in rows for name in row["channels"]})
+        values = {name: [row["channels"][name] for row in rows if name in row["channels"]] for name in names}
+        out["channels"] = {name: _percentiles(found) for name, found in values.items()}
     if "placements" in rows[0]:
         out["placements"] = dict(sorted(Counter(name for row in rows for name in row["placements"]).items()))
     return out

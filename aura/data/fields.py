@@ -9,13 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from aura.data.config import ImuAugment, SkeletonAugment
 from aura.data.index import BadSample, Record
 from aura.data.order import hash64
 
 BLAS_ALONE = 8192  # values that BLAS sums on one thread
-NO_IMU_AUGMENT = ImuAugment.model_validate({})
-NO_SKELETON_AUGMENT = SkeletonAugment.model_validate({})
 Fields = dict[str, Any]  # of a row's `Stream`, without the batch dimension
 
 
@@ -39,7 +36,7 @@ class Options:
     @cached_property
     def augmented(self) -> bool:
         """Whether the recipe asks for any augmentation of this stream."""
-        return self.config.augment not in (NO_IMU_AUGMENT, NO_SKELETON_AUGMENT)
+        return self.config.augment != type(self.config.augment)()
 
 
 def generator(key: int, name: str) -> np.random.Generator:

@@ -50,12 +50,13 @@ def picture(sample: Sample) -> Figure:
 
     Rows from above: video and 2D pose (images), mocap (bodies seen from the front at the middle of the sample; up is the world's
     z, in metres), a row of acceleration and one of angular velocity for each sensor, texts. Dotted in the acceleration: what
-    the sensor would show at rest by its orientation.
+    the sensor would show at rest by its orientation. A row for each channel of a series follows the sensors.
     ValueError where a video cannot be decoded.
     """
     rows = _image_rows(sample)
     rows += [_body_row(sample, name) for name in sample.streams if _kind(name) == "mocap"]
     rows += [row for name in sample.streams if _kind(name) == "imu" for row in _sensor_rows(sample, name)]
+    rows += [row for name in sample.streams if _kind(name) == "series" for row in _series_rows(sample, name)]
     if sample.texts:
         rows.append(_text_row(sample))
     height = TOP + BOTTOM + sum(row.height + GAP for row in rows)
@@ -249,6 +250,24 @@ def _sensor_rows(sample: Sample, name: str) -> list[Row]:
                 Row(height, _signal(times, signal, dotted, f"{head}{place}\n{channel}, {unit}", legend=not rows))
             )
     return rows
+
+
+def _series_rows(sample: Sample, name: str) -> list[Row]:
+    entry, values = sample.streams[name], _array(sample, name)
+    times = entry["start_s"] + np.arange(entry["length"]) / entry["rate_hz"]
+
+    def row(channel: str, column: np.ndarray) -> Row:
+        def draw(axes: Axes, second: float) -> None:
+            axes.plot(
+                times, column, color="#444444", lw=0.8, marker=".", ms=2
+            )  # a value between two missing ones is a dot
+            axes.grid(alpha=0.3)
+            _label(axes, f"{name}, {entry['rate_hz']:.4g} Hz\n{', '.join(channel.split(' '))}")
+            axes.yaxis.set_label_coords(-0.037, 0.5)
+
+        return Row(0.5, draw)
+
+    return [row(channel, column) for channel, column in zip(entry["channels"], values.T)]
 
 
 def _signal(

@@ -19,11 +19,12 @@ import numpy as np
 
 from aura.body.placements import PLACEMENTS
 from aura.body.skeletons import skeleton
-from aura.data.config import kind_of
+from aura.data.config import CHANNEL, KINDS, kind_of
 
 KEY = re.compile(r"[A-Za-z0-9_-]+")
-STREAM = re.compile(r"(imu|mocap|pose2d|video)(_[a-z0-9_]+)?")
-ARRAY = re.compile(r"(imu|orientation|mocap|pose2d|video)(_[a-z0-9_]+)?|(video(_[a-z0-9_]+)?|text)\.emb")
+RECORDED = tuple(kind for kind in KINDS if kind != "text")
+STREAM = re.compile(rf"({'|'.join(RECORDED)})(_[a-z0-9_]+)?")
+ARRAY = re.compile(rf"({'|'.join(RECORDED)}|orientation)(_[a-z0-9_]+)?|(video(_[a-z0-9_]+)?|text)\.emb")
 TEXT_KINDS = ("label", "description", "commentary", "paraphrase")
 CHANNELS = ("acc", "gyro")
 MAX_SECONDS = 60.0
@@ -40,10 +41,11 @@ class Sample:
                     `clock_hz` (items a second by the stream's own clock, where `rate_hz` was fitted to another stream) and
                     imu: `sensors`, a list of {placement, channels, virtual, range: [acc, gyro] full scale, 0 unknown};
                     mocap, pose2d: `skeleton`, a known name or {joints, parents}; pose2d, video: `camera` with `width`,
-                    `height` and `fx`, `fy`, `cx`, `cy` where known. Embeddings of a frozen tower: an entry `video.emb`
+                    `height` and `fx`, `fy`, `cx`, `cy` where known; series: `channels`, a name and a unit of each
+                    ("heart_rate bpm"). Embeddings of a frozen tower: an entry `video.emb`
                     with `tower` (hash), `rate_hz`, `start_s`, `length`; `text.emb` with `tower`, `length`
     arrays          `imu` float32 (S, T, 6), `orientation` float32 (S, T, 4), `mocap` float32 (T, J, 3), `pose2d`
-                    float32 (T, J, 3), `video` bytes of an mp4, `video.emb`, `text.emb` float16 (n, D); a second stream
+                    float32 (T, J, 3), `series` float32 (T, C), NaN where a value is missing, `video` bytes of an mp4, `video.emb`, `text.emb` float16 (n, D); a second stream
                     of a kind has a suffix (`video_depth`, and `orientation_b` beside `imu_b`)
     texts           list of {text, start_s, end_s, kind}, times in the sample, kind of `TEXT_KINDS`
     """
@@ -177,7 +179,7 @@ def problems(sample: Sample) -> list[str]:
         if not isinstance(entry, dict):
             found.append(f"streams.{name}: is {type(entry).__name__}, must be an object")
         elif ARRAY.fullmatch(name) is None:
-            found.append(f"streams.{name}: unknown name, must be imu, mocap, pose2d or video, or one with a _suffix")
+            found.append(f"streams.{name}: unknown name, must be {', '.join(RECORDED)}, or one with a _suffix")
         elif name not in sample.arrays:
             found.append(f"streams.{name}: has no array")
     for name, value in sample.arrays.items():
@@ -236,7 +238,7 @@ def _stream_problems(sample: Sample, name: str, entry: dict, value: np.ndarray |
         if not isinstance(length, int) or length < 1:
             found.append(f"streams.{name}.length: is {length!r}, must be the number of frames")
         return found + _camera_problems(name, entry)
-    shape = {"imu": "(S, T, 6)", "mocap": "(T, J, 3)", "pose2d": "(T, J, 3)", "emb": "(n, D)"}[kind]
+    shape = {"imu": "(S, T, 6)", "mocap": "(T, J, 3)", "pose2d": "(T, J, 3)", "series": "(T, C)", "emb": "(n, D)"}[kind]
     dtype = np.dtype("<f2" if embedding else "<f4")
     last = {"imu": 6, "mocap": 3, "pose2d": 3}.get(kind)
     if not isinstance(value, np.ndarray) or value.dtype != dtype:
@@ -246,6 +248,8 @@ def _stream_problems(sample: Sample, name: str, entry: dict, value: np.ndarray |
     items = value.shape[1] if kind == "imu" else value.shape[0]
     if length != items:
         found.append(f"streams.{name}.length: is {length!r}, the array has {items}")
+    if kind == "series":
+        return found + _series_problems(name, entry, value)
     if not np.isfinite(value).all():
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
         return [*found, f"{name}: is not finite, first at {first}"]
@@ -321,6 +325,23 @@ def _sensor_problems(name: str, entry: dict, value: np.ndarray) -> list[str]:
         full_scale = sensor.get("range") or [0.0, 0.0]
         if len(full_scale) != 2 or not all(_real(x) and x >= 0 for x in full_scale):
             found.append(f"{place}.range: is {full_scale!r}, must be [m/s^2, rad/s], 0.0 where unknown")
+    return found
+
+
+def _series_problems(name: str, entry: dict, value: np.ndarray) -> list[str]:
+    found, channels = [], entry.get("channels")
+    if not isinstance(channels, list | tuple) or len(channels) != value.shape[1]:
+        found.append(
+            f"streams.{name}.channels: is {channels!r}, must be a list of the array's {value.shape[1]} channels"
+        )
+    elif wrong := [c for c in channels if not isinstance(c, str) or CHANNEL.fullmatch(c) is None]:
+        found.append(f"streams.{name}.channels: {wrong[0]!r} must be a name and a unit, such as 'heart_rate bpm'")
+    elif len({channel.partition(" ")[0] for channel in channels}) < len(channels):
+        found.append(f"streams.{name}.channels: {list(channels)} name one twice")
+    if np.isinf(value).any():
+        found.append(f"{name}: is infinite, first at {tuple(int(i) for i in np.argwhere(np.isinf(value))[0])}")
+    elif np.isnan(value).all():
+        found.append(f"{name}: holds no value: leave the stream out")
     return found
 
 

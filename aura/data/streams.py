@@ -20,6 +20,7 @@ from aura.data.fields import Fields, Options, finite
 from aura.data.index import Record, ShardError
 from aura.data.motion import blank_imu, blank_skeleton, read_imu, read_skeleton
 from aura.data.order import hash64
+from aura.data.series import blank_series, read_series
 
 
 def read_video(
@@ -126,6 +127,7 @@ READERS: dict[str, Callable[[Record, Cut, Options, int | None, Fields | None], F
     "imu": read_imu,
     "mocap": read_skeleton,
     "pose2d": read_skeleton,
+    "series": read_series,
     "video": read_video,
     "text": read_text,
 }
@@ -133,6 +135,7 @@ BLANKS: dict[str, Callable[[float, Options], Fields]] = {
     "imu": blank_imu,
     "mocap": blank_skeleton,
     "pose2d": blank_skeleton,
+    "series": blank_series,
     "video": blank_video,
     "text": blank_text,
 }

@@ -39,6 +39,8 @@ def doubts(record: MemoryRecord, stream: str, settings: Input, statistics: Mappi
         if not low / LIMIT <= height <= high * LIMIT:
             usual = f"{low:.2g} to {high:.2g} m in training"
             found.append(f"{stream} spans {height:.3g} m along z, {usual}: is it in metres, with z up? See units, up")
+    elif kind == "series":
+        found += _channel_doubts(record.array(stream), stream, about["channels"], known)
     elif kind == "pose2d":
         found += _pixel_doubts(record.array(stream), stream)
     return found
@@ -69,6 +71,20 @@ def _placement_doubts(sensors: list[dict], settings: Input, known: Mapping[str, 
         return []
     what = "is not read" if named and names & set(named) else "is new to the model"
     return [f"the sensor at {', '.join(new)} {what}: those of training were at {', '.join(there)}"]
+
+
+def _channel_doubts(values: np.ndarray, stream: str, channels: list[str], known: Mapping[str, Any]) -> list[str]:
+    """Of values (T, C): a median further from those of training than these are apart is one of another unit."""
+    found = []
+    for channel, column in zip(channels, values.T):
+        low, _, high = known.get("channels", {}).get(channel, [-np.inf, 0, np.inf])
+        median, name, unit = np.nanmedian(column), *channel.split(" ")
+        reach = max(high - low, 0.1 * abs(high))
+        if not low - reach <= median <= high + reach:
+            found.append(
+                f"{stream}: {name} is {median:.3g} {unit}, {low:.3g} to {high:.3g} {unit} in training: is it in {unit}?"
+            )
+    return found
 
 
 def _pixel_doubts(values: np.ndarray, stream: str) -> list[str]:

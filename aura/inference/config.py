@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 import aura
 from aura import hub
-from aura.data.config import Config, Input, Window
+from aura.data.config import KINDS, Config, Input, Window
 from aura.data.describe import FILE as FACTS
 from aura.data.faults import explain
 from aura.data.files import sha256_of
@@ -30,7 +30,7 @@ CONFIG = "config.json"
 OWN = ("inputs", "towers", "objective", "embedding", "name")  # keys of a recipe that stand in the configuration itself
 SHOWN = 3  # faults of a file
 BUNDLED = {"aura-mini": Path(aura.__file__).parent / "mini"}  # models that come with the library
-NAME = re.compile(r"(imu|mocap|pose2d|video|text)(_[a-z0-9_]+)?")
+NAME = re.compile(rf"({'|'.join(KINDS)})(_[a-z0-9_]+)?")
 
 
 class Referenced(Config):

@@ -172,13 +172,15 @@ class Aura:
         by_window: bool = False,
         **recording: Any,
     ) -> Any:
-        """Embeddings of recordings of one stream, given by its name: `imu=`, `mocap=`, `pose2d=`, `video=`, or `text=`.
+        """Embeddings of recordings of one stream, given by its name: `imu=`, `mocap=`, `pose2d=`, `video=`,
+        `series_...=` or `text=`.
 
         A single recording (an array), or a list of them, with what `aura.inference.recordings` needs to read it:
             imu        (T, 3 or 6) or (S, T, 3 or 6); rate_hz, units (m/s^2, g, mg), gyro_units (rad/s, deg/s), placements,
                        orientation
             mocap      (T, J, 3); rate_hz, skeleton (default: the model's), units (m, cm, mm), up (z, y)
             pose2d     (T, J, 2 or 3); rate_hz, skeleton (default: the model's), image_size (width, height)
+            series     (T, C) or (T,), NaN where missing; rate_hz, channels (default: the model's)
             video      a path, bytes, or frames (T, H, W, 3) uint8 with rate_hz
             text       a string or a list of them
         Of several recordings each of these is one value that holds for all, or a list with one for each: see

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from aura.data.config import ImuInput, Input, kind_of
-from aura.data.index import BadSample
+from aura.data.index import BadSample, ShardError
 from aura.data.memory import MemoryRecord
 from aura.data.sample import orientation_of
 from aura.data.units import InputWarning
@@ -21,7 +21,7 @@ from aura.data.windows import Cutter, Rooms, RowData
 from aura.inference.checks import doubts, places
 from aura.inference.config import ModelConfig
 from aura.inference.pieces import Piece, pieces, window_of
-from aura.inference.recordings import imu_record, mocap_record, pose2d_record, video_record
+from aura.inference.recordings import imu_record, mocap_record, pose2d_record, series_record, video_record
 from aura.inference.spread import several, spread
 from aura.model import AuraModel
 
@@ -30,7 +30,14 @@ MISSING = {  # what a recording cannot be read without
     "rate_hz": "rate_hz is missing: say how many items it has a second",
     "image_size": "image_size is missing: say image_size=(width, height) of the images, in pixels",
 }
-MAKERS = {"imu": imu_record, "mocap": mocap_record, "pose2d": pose2d_record, "video": video_record}
+KNOWN = " to hold values that are not missing"
+MAKERS = {
+    "imu": imu_record,
+    "mocap": mocap_record,
+    "pose2d": pose2d_record,
+    "series": series_record,
+    "video": video_record,
+}
 
 
 @dataclass(frozen=True)
@@ -81,9 +88,10 @@ def read_given(
     stream = names[0]
     if stream not in module.towers:
         raise ValueError(f"{config.name} reads no {stream}; it reads {', '.join(module.towers)}")
-    values, skeleton = settings.pop(stream), getattr(config.inputs[stream], "skeleton", None)
-    if skeleton is not None:
-        settings.setdefault("skeleton", skeleton)
+    values = settings.pop(stream)
+    for usual in ("skeleton", "channels"):  # those of the model, where nothing else is said
+        if (own := getattr(config.inputs[stream], usual, None)) is not None:
+            settings.setdefault(usual, own)
     many, make = several(values, stream), MAKERS[kind_of(stream)]
     if many and not len(values):
         raise ValueError(f"{stream} is an empty list")
@@ -176,7 +184,7 @@ def _embedded(cutter: Cutter, module: AuraModel, given: Given, part: Sequence[Pi
 
     try:
         read = cutter.fill(len(part), [partial(row, piece) for piece in part]).streams[given.stream]
-    except BadSample as error:
+    except (BadSample, ShardError) as error:
         raise ValueError(str(error)) from error
     for piece, there in zip(part, read.present.tolist()):
         if not there:
@@ -184,7 +192,7 @@ def _embedded(cutter: Cutter, module: AuraModel, given: Given, part: Sequence[Pi
             lasts = given.records[piece.recording].entry["duration_s"]
             raise ValueError(
                 f"recording {piece.recording} lasts {lasts:.3g} s: the model reads windows of {seconds:g} s, and needs"
-                f" {share:.0%} of one"
+                f" {share:.0%} of each{KNOWN if kind_of(given.stream) == 'series' else ''}"
             )
     device = next(module.parameters()).device
     return module.embed_stream(given.stream, read.map(lambda tensor: tensor.to(device))).cpu()

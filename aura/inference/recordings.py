@@ -122,6 +122,24 @@ def pose2d_record(
     )
 
 
+def series_record(values: Any, rate_hz: float, channels: Sequence[str], stream: str = "series") -> MemoryRecord:
+    """A signal over time (T, C), or (T,) of one channel, NaN where a value is missing; channels: a name and a unit of each, such
+    as "heart_rate bpm". ValueError as `imu_record`, and where nothing is known."""
+    found = _array(values, stream, missing=True)
+    found = found[:, None] if found.ndim == 1 else found
+    if found.ndim != 2 or 0 in found.shape:
+        raise ValueError(f"{stream} has shape {np.shape(values)}: give (T, channels), or (T,) of one channel")
+    channels = [channels] if isinstance(channels, str) else list(channels)
+    if found.shape[1] != len(channels):
+        raise ValueError(
+            f"{stream} has {found.shape[1]} channels, channels names {len(channels)}: {', '.join(channels)}; say which these"
+            " are, channels=[...]"
+        )
+    if np.isnan(found).all():
+        raise ValueError(f"{stream}: every value is missing")
+    return _record({stream: found.astype(np.float32)}, stream, rate_hz, len(found), channels=channels)
+
+
 def video_record(values: Any, rate_hz: float | None = None, stream: str = "video") -> MemoryRecord:
     """A film: path or bytes of a file that FFmpeg reads, whose frames are turned upright, or frames (T, H, W, 3) uint8 RGB at
     `rate_hz`, upright. ValueError for a file without frames, frames of another form or beyond
@@ -147,8 +165,8 @@ def video_record(values: Any, rate_hz: float | None = None, stream: str = "video
     return _record({stream: frames}, stream, rate_hz, len(frames), camera=camera)
 
 
-def _array(values: Any, name: str) -> np.ndarray:
-    """Numbers of any library as an array. ValueError where they are none, or not finite."""
+def _array(values: Any, name: str, *, missing: bool = False) -> np.ndarray:
+    """Numbers of any library as an array. ValueError where they are none, or not finite; `missing`: NaN is allowed."""
     if hasattr(values, "detach"):  # torch
         values = values.detach().cpu()
     try:
@@ -165,10 +183,11 @@ def _array(values: Any, name: str) -> np.ndarray:
         raise ValueError(
             f"{name}: values up to {np.abs(found[np.isfinite(found)]).max():.3g}: are they what was measured?"
         )
-    if not np.isfinite(found).all():
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(found))[0])
+    bad = np.isinf(found) if missing else ~np.isfinite(found)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
         raise ValueError(
-            f"{name}: {np.count_nonzero(~np.isfinite(found))} of {found.size} values are not finite, first at {where}:"
+            f"{name}: {np.count_nonzero(bad)} of {found.size} values are not finite, first at {where}:"
             " interpolate short gaps, cut the recording at long ones"
         )
     return found

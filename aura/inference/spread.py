@@ -10,6 +10,7 @@ import numpy as np
 from aura.data.config import kind_of
 
 RECORDING = 3  # dimensions of a recording at most: more of them are several
+SERIES = 2
 
 
 def several(values: Any, stream: str) -> bool:
@@ -20,14 +21,14 @@ def several(values: Any, stream: str) -> bool:
     if listed and any(hasattr(value, "shape") for value in values):
         return True
     shape = getattr(values, "shape", None)
-    return (_depth(values) if shape is None else len(shape)) > RECORDING
+    return (_depth(values) if shape is None else len(shape)) > (SERIES if kind_of(stream) == "series" else RECORDING)
 
 
 def spread(settings: Mapping[str, Any], recordings: Sequence[Any]) -> list[dict[str, Any]]:
     """The settings of each recording.
 
     A list has one value for each, but where it is itself one value: (width, height) of images, `orientation` of one
-    recording, and names of placements alone, which are those of every recording's sensors; or, where each of several
+    recording, and names of channels, names of placements alone, which are those of every recording's sensors; or, where each of several
     recordings has one sensor and there are as many names, one name for each.
 
     ValueError, with both counts, where there are not as many values as recordings.
@@ -56,6 +57,8 @@ def _is_one(name: str, value: Any, recordings: Sequence[Any]) -> bool:
         return not several(value, "imu")
     if name == "image_size":
         return all(isinstance(side, int | float | np.number) for side in value)
+    if name == "channels":
+        return all(isinstance(channel, str) for channel in value)
     if name == "placements":
         return all(isinstance(place, str) for place in value) and not _one_sensor_each(value, recordings)
     return False

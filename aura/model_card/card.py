@@ -95,6 +95,7 @@ def _terms(config: Mapping[str, Any], licence: str | None) -> list[str]:
 
 def _what(config: Mapping[str, Any]) -> str:
     kinds = {"imu": "wearable IMU", "mocap": "motion capture", "pose2d": "2D poses", "video": "video", "text": "text"}
+    kinds |= {"series": "signals over time"}
     names = list(dict.fromkeys(kinds.get(kind_of(s), kind_of(s)) for s in config["towers"]))
     together = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
     window = config["window"]
@@ -126,6 +127,8 @@ def _use(config: Mapping[str, Any]) -> str:
         )
     elif kind_of(stream) in ("mocap", "pose2d"):
         about = ", rate_hz=30" + (", image_size=(1280, 720)" if kind_of(stream) == "pose2d" else "")
+    elif kind_of(stream) == "series":
+        about = f", rate_hz={config['inputs'][stream].get('rate_hz', 1):g}, channels={list(config['inputs'][stream]['channels'])!r}"
     labels = [*config["prompts"]["classes"]][:2] if config.get("prompts") else ["walking", "sitting"]
     call = (
         f"classify({stream}=values{about}, labels={labels!r})"
@@ -171,6 +174,8 @@ def _reads(settings: Mapping[str, Any], stream: str) -> str:
     if kind in ("mocap", "pose2d"):
         unit = "joints in metres, z up" if kind == "mocap" else "joints in the picture"
         return f"{unit}, skeleton {settings.get('skeleton')}, at {settings.get('rate_hz', 0):g} Hz"
+    if kind == "series":
+        return f"{', '.join(settings.get('channels', ()))}, at {settings.get('rate_hz', 0):g} Hz"
     if kind == "video":
         return f"{settings.get('frames')} frames of a window, {settings.get('size')} x {settings.get('size')} pixels"
     return "English: " + ", ".join(settings.get("kinds", ())) if kind == "text" else "unknown"

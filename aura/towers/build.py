@@ -20,6 +20,7 @@ from aura.towers.outside.imagebind import (
 )
 from aura.towers.outside.unimts import Unimts, UnimtsConfig
 from aura.towers.parts import PartTransformer, PartTransformerConfig
+from aura.towers.series import SeriesTransformer, SeriesTransformerConfig
 from aura.towers.text import ClipText, ClipTextConfig, HfText, HfTextConfig
 from aura.towers.tower import Tower
 from aura.towers.tuning import apply_tuning
@@ -29,6 +30,7 @@ TowerConfig = Annotated[
     ImuTransformerConfig
     | MotionTransformerConfig
     | PartTransformerConfig
+    | SeriesTransformerConfig
     | ClipVideoConfig
     | HfVideoConfig
     | ClipTextConfig
@@ -48,6 +50,7 @@ TOWERS: dict[type, tuple[Any, tuple[str, ...]]] = {
     ImuTransformerConfig: (ImuTransformer, ("imu",)),
     MotionTransformerConfig: (MotionTransformer, ("mocap", "pose2d")),
     PartTransformerConfig: (PartTransformer, ("mocap", "pose2d")),
+    SeriesTransformerConfig: (SeriesTransformer, ("series",)),
     ClipVideoConfig: (ClipVideo, ("video",)),
     HfVideoConfig: (HfVideo, ("video",)),
     ClipTextConfig: (ClipText, ("text",)),

@@ -93,6 +93,29 @@ def test_short_losses_are_filled_and_longer_ones_cut_for_their_sensor_alone(tmp_
     assert notes["pieces shorter than 1 s"].seconds == pytest.approx(0.11)
 
 
+def test_heart_rate_is_laid_on_its_own_grid_and_never_across_activities(tmp_path: Path) -> None:
+    x = table([(2, 600), (3, 400), (4, 300)])
+    x[:, 2] = np.nan
+    rows = np.array(
+        [*range(5, 300, 11), *range(401, 600, 11), *range(605, 1000, 11)]
+    )  # 1.06 s without, from row 302 on
+    x[rows, 2] = np.where(rows < 600, 60 + rows / 10, 150)
+    found, _ = convert(write(tmp_path / "subject101.dat", x))
+    assert [s.labels["activity"] for s in found] == ["sitting", "standing", "walking"]
+    about = {"rate_hz": 10.0, "start_s": 0.0, "length": 60, "channels": ["heart_rate bpm"]}
+    assert found[0].streams["series_heart"] == about
+    first, second = (s.arrays["series_heart"] for s in found[:2])
+    assert isinstance(first, np.ndarray)
+    assert isinstance(second, np.ndarray)
+    row = np.arange(60) * 10  # of the file, at each item
+    known = ((row >= rows[0]) & (row <= 291)) | ((row >= 401) & (row <= 599))
+    assert (~np.isnan(first[:, 0])).tolist() == known.tolist()
+    np.testing.assert_allclose(first[known, 0], 60 + row[known] / 10, atol=0.01)  # a straight line stays one
+    assert np.isnan(second[0, 0])  # the value of the activity before is not drawn on
+    assert (second[1:39] == 150).all()
+    assert "series_heart" not in found[2].streams
+
+
 def test_nothing_is_interpolated_from_one_activity_to_the_next(tmp_path: Path) -> None:
     x = table([(2, 300), (3, 300)])
     lose(x, HAND, 297, 303)
@@ -268,8 +291,8 @@ def test_the_table_and_the_real_line() -> None:
     assert {name: (int(size), sha) for name, size, sha in listed} == FILES
     line = data / "subject101_line1.dat"
     recording = pamap2.Recording("Protocol", "101", "train", SourceFile(line.name, line))
-    times, activity, values, _ = pamap2.read(recording, False)
-    assert (times.tolist(), activity.tolist()) == ([8.38], [0])
+    times, activity, values, heart, _ = pamap2.read(recording, False)
+    assert (times.tolist(), activity.tolist(), heart.tolist()) == ([8.38], [0], [104])
     assert [round(float(np.linalg.norm(x[0, :3])), 1) for x in values] == [9.6, 9.9, 9.8]
     assert (
         values[2][0].tolist()

@@ -51,3 +51,9 @@ def video_stream(rows=2, frames=4, size=32, seed=0):
 
 def text_stream(ids):
     return Stream(ids, torch.ones(len(ids), dtype=torch.bool), torch.ones_like(ids, dtype=torch.bool))
+
+
+def series_stream(rows=3, items=20, channels=2, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    values = 80 + 20 * torch.randn(rows, items, channels, generator=rng)
+    return Stream(values, torch.ones(rows, dtype=torch.bool), torch.ones(rows, items, channels, dtype=torch.bool))

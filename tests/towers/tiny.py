@@ -2,14 +2,15 @@
 
 import torch
 
-from aura.data.config import ImuInput, MocapInput, Pose2dInput, TextInput, VideoInput
+from aura.data.config import ImuInput, MocapInput, Pose2dInput, SeriesInput, TextInput, VideoInput
 from aura.towers.baselines.rnn import MocapRnnConfig, Mw2Config
 from aura.towers.baselines.senvt import SenvtConfig
 from aura.towers.imu import ImuTransformerConfig
 from aura.towers.motion import MotionTransformerConfig
+from aura.towers.series import SeriesTransformerConfig
 from aura.towers.text import ClipTextConfig, HfTextConfig
 from aura.towers.video import ClipVideoConfig, HfVideoConfig
-from tests.towers.streams import imu_stream, skeleton_stream, text_stream, video_stream
+from tests.towers.streams import imu_stream, series_stream, skeleton_stream, text_stream, video_stream
 
 CLIP = {
     "embed_dim": 32,
@@ -49,6 +50,11 @@ TOWERS = {
     "imu": (ImuTransformerConfig(**SMALL), ImuInput(sensors=2), lambda: imu_stream(3, 2)),
     "mocap": (MotionTransformerConfig(**SMALL), MocapInput(), lambda: skeleton_stream("mocap")),
     "pose2d": (MotionTransformerConfig(**SMALL), Pose2dInput(), lambda: skeleton_stream("pose2d", "coco17")),
+    "series": (
+        SeriesTransformerConfig(**SMALL),
+        SeriesInput(rate_hz=4, channels=("a 1", "b 1"), mean=(80, 15), std=(20, 5)),
+        series_stream,
+    ),
     "clip_video": (ClipVideoConfig(model=CLIP), VideoInput(size=32), video_stream),
     "clip_video_temporal": (ClipVideoConfig(model=CLIP, temporal="transformer"), VideoInput(size=32), video_stream),
     "hf_video": (HfVideoConfig(model=MAE), VideoInput(size=32), video_stream),
