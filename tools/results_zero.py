@@ -81,7 +81,7 @@ def zero_shots(targets: Sequence[str], placements: bool) -> dict[str, list[str]]
 def answers(study: Study) -> list[str]:
     """Each target by all sensors and by each alone; supervised and blind answers beside."""
     lines = [
-        "| zero-shot | sensors | n | accuracy | over people, not seeds | macro-F1 | untrained: accuracy, macro-F1"
+        "| zero-shot | sensors, or stream | n | accuracy | over people, not seeds | macro-F1 | untrained: accuracy, macro-F1"
         " | chance, majority: accuracy | majority: macro-F1 |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -89,7 +89,7 @@ def answers(study: Study) -> list[str]:
     for target in study.targets:
         title = TITLES[target]
         for name, first in trained[0].results(target).items():
-            worn = name.removeprefix("imu at the ").removesuffix(" alone") if " at the " in name else "all"
+            worn = name.removeprefix("imu at the ").removesuffix(" alone").replace("imu", "all")
             row = [title, worn, f"{first['n']:.0f}", *cells(trained, target, name, ["accuracy"])]
             row += [people(trained, target, name, "accuracy"), *cells(trained, target, name, ["macro_f1"])]
             still = blank.results(target)[name]
