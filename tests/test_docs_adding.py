@@ -55,8 +55,8 @@ def test_heart_rate_from_shards_to_embeddings_and_a_new_kind(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     for subject in (101, 102, 105):
         rows = [(1, 2000), (0, 100), (4, 2000), (5, 2000)]
-        write(tmp_path / "Protocol" / f"subject{subject}.dat", table(rows, seed=subject))
-    pamap2.run(tmp_path / "Protocol", tmp_path / "data" / "pamap2")
+        write(tmp_path / "source" / "Protocol" / f"subject{subject}.dat", table(rows, seed=subject))
+    pamap2.run(tmp_path / "source", tmp_path / "data" / "pamap2")
     rest = patched("adding-a-modality.md", tmp_path / "copy")
     measure, use, new_kind = rest
     (recipe,) = blocks("adding-a-modality.md", "yaml")
