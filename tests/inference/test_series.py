@@ -89,3 +89,9 @@ def test_the_card_says_what_is_read(model):
     card = model_card(model.config.model_dump(mode="json"))
     assert "heart_rate bpm, breath_rate 1/min, at 2 Hz" in card
     assert "signals over time" in card
+
+
+def test_a_window_of_missing_values_is_named(model, values):
+    values[4:16] = np.nan
+    with pytest.raises(ValueError, match="needs 50% of one, of values that are not missing"):
+        model.embed(series_body=values, rate_hz=2)
