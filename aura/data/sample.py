@@ -25,6 +25,13 @@ KEY = re.compile(r"[A-Za-z0-9_-]+")
 RECORDED = tuple(kind for kind in KINDS if kind != "text")
 STREAM = re.compile(rf"({'|'.join(RECORDED)})(_[a-z0-9_]+)?")
 ARRAY = re.compile(rf"({'|'.join(RECORDED)}|orientation)(_[a-z0-9_]+)?|(video(_[a-z0-9_]+)?|text)\.emb")
+SHAPES = {  # of arrays, by kind
+    "imu": "(S, T, 6)",
+    "mocap": "(T, J, 3)",
+    "pose2d": "(T, J, 3)",
+    "series": "(T, C)",
+    "emb": "(n, D)",
+}
 TEXT_KINDS = ("label", "description", "commentary", "paraphrase")
 CHANNELS = ("acc", "gyro")
 MAX_SECONDS = 60.0
@@ -238,7 +245,7 @@ def _stream_problems(sample: Sample, name: str, entry: dict, value: np.ndarray |
         if not isinstance(length, int) or length < 1:
             found.append(f"streams.{name}.length: is {length!r}, must be the number of frames")
         return found + _camera_problems(name, entry)
-    shape = {"imu": "(S, T, 6)", "mocap": "(T, J, 3)", "pose2d": "(T, J, 3)", "series": "(T, C)", "emb": "(n, D)"}[kind]
+    shape = SHAPES[kind]
     dtype = np.dtype("<f2" if embedding else "<f4")
     last = {"imu": 6, "mocap": 3, "pose2d": 3}.get(kind)
     if not isinstance(value, np.ndarray) or value.dtype != dtype:
@@ -260,7 +267,7 @@ def _stream_problems(sample: Sample, name: str, entry: dict, value: np.ndarray |
             found.append(f"text.emb: has {items} rows for {len(sample.texts)} texts")
     elif kind == "imu":
         found += _sensor_problems(name, entry, value)
-    else:
+    elif kind in ("mocap", "pose2d"):
         found += _skeleton_problems(name, entry, value.shape[1])
     if kind == "pose2d":
         found += _camera_problems(name, entry)

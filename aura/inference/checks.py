@@ -74,13 +74,16 @@ def _placement_doubts(sensors: list[dict], settings: Input, known: Mapping[str, 
 
 
 def _channel_doubts(values: np.ndarray, stream: str, channels: list[str], known: Mapping[str, Any]) -> list[str]:
-    """Of values (T, C): a median further from those of training than these are apart is one of another unit."""
+    """Of values (T, C): a median further from those of training than half of what these span, and of the nearest of them, is
+    one of another unit."""
     found = []
     for channel, column in zip(channels, values.T):
         low, _, high = known.get("channels", {}).get(channel, [-np.inf, 0, np.inf])
-        median, name, unit = np.nanmedian(column), *channel.split(" ")
-        reach = max(high - low, 0.1 * abs(high))
-        if not low - reach <= median <= high + reach:
+        if np.isnan(column).all():
+            continue
+        median, name, unit = float(np.nanmedian(column)), *channel.split(" ")
+        below, above = (max((high - low) / 2, abs(end) / 2) for end in (low, high))
+        if not low - below <= median <= high + above:
             found.append(
                 f"{stream}: {name} is {median:.3g} {unit}, {low:.3g} to {high:.3g} {unit} in training: is it in {unit}?"
             )

@@ -30,7 +30,7 @@ MISSING = {  # what a recording cannot be read without
     "rate_hz": "rate_hz is missing: say how many items it has a second",
     "image_size": "image_size is missing: say image_size=(width, height) of the images, in pixels",
 }
-KNOWN = " to hold values that are not missing"
+KNOWN = ", of values that are not missing"
 MAKERS = {
     "imu": imu_record,
     "mocap": mocap_record,
@@ -192,7 +192,7 @@ def _embedded(cutter: Cutter, module: AuraModel, given: Given, part: Sequence[Pi
             lasts = given.records[piece.recording].entry["duration_s"]
             raise ValueError(
                 f"recording {piece.recording} lasts {lasts:.3g} s: the model reads windows of {seconds:g} s, and needs"
-                f" {share:.0%} of each{KNOWN if kind_of(given.stream) == 'series' else ''}"
+                f" {share:.0%} of one{KNOWN if kind_of(given.stream) == 'series' else ''}"
             )
     device = next(module.parameters()).device
     return module.embed_stream(given.stream, read.map(lambda tensor: tensor.to(device))).cpu()
