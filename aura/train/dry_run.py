@@ -17,12 +17,12 @@ from aura.data.reader import EvalReader, TrainReader, plan
 from aura.model import AuraModel
 from aura.train.build import build
 from aura.train.checks import check_data
+from aura.train.cost import FLOAT, gathered_bytes, state_bytes
 from aura.train.loss import compute_loss
 from aura.train.recipe import Recipe
 from aura.weights import find_checkpoint, stream_modules
 
 ROWS = 4  # of the step that is tried
-ADAM_BYTES = 8  # of a trained parameter, in its two moments
 GIB = 1 << 30
 
 
@@ -80,26 +80,28 @@ def count(modules: Any, learned: bool) -> int:
 def memory(recipe: Recipe, model: AuraModel, batch: Batch, ranks: int) -> list[str]:
     """What a rank holds: weights, gradients and moments (in DDP, and shared out by ZeRO), and what the forward pass of a chunk
     keeps for the backward pass, measured on some rows. Temporary buffers and the allocator's own come on top."""
-    trained, frozen = count([model], True), count([model], False)
-    average = 4 * trained if recipe.train.ema is not None else 0
-    weights, gradients, moments = 4 * (trained + frozen) + average, 4 * trained, ADAM_BYTES * trained
     local = recipe.train.batch // ranks
     rows = min(recipe.train.chunk or local, local)
-    few = min(ROWS, len(batch) // 2) or 1
-    some, more = (saved_bytes(recipe, model, batch.rows(range(n))) for n in (few, len(batch)))
-    # What does not grow with the rows, such as weights in bf16, is kept once.
-    kept = more + (more - some) / max(1, len(batch) - few) * max(0, rows - len(batch))
+    kept, row = activations(recipe, model, batch)
+    average = FLOAT * count([model], True) if recipe.train.ema is not None else 0
     states = {
-        "DDP": weights + gradients + moments,
-        "ZeRO-1": weights + gradients + moments / ranks,
-        "ZeRO-2": weights + (gradients + moments) / ranks,
-        "ZeRO-3": (weights + gradients + moments) / ranks,
+        name: size + average for name, size in state_bytes(count([model], True), count([model], False), ranks).items()
     }
+    whole = gathered_bytes(recipe.objective, recipe.embedding, recipe.train.batch, ranks)
     told = ", ".join(f"{name} {size / GIB:.2f}" for name, size in states.items())
     return [
         f"memory of each of {ranks} ranks, GiB: weights, gradients, moments {told};"
-        f" activations of {rows} rows {kept / GIB:.2f} (of {local} rows; train.chunk sets it)"
+        f" activations of {rows} rows {(kept + rows * row) / GIB:.2f} (of {local} rows; train.chunk sets it);"
+        f" the whole batch in the loss {whole / GIB:.2f}"
     ]
+
+
+def activations(recipe: Recipe, model: AuraModel, batch: Batch) -> tuple[float, float]:
+    """Bytes that a forward pass keeps for the backward pass whatever its rows, such as weights in bf16, and those of a row."""
+    few = min(ROWS, len(batch) // 2) or 1
+    some, more = (saved_bytes(recipe, model, batch.rows(range(n))) for n in (few, len(batch)))
+    row = (more - some) / max(1, len(batch) - few)
+    return more - row * len(batch), row
 
 
 def saved_bytes(recipe: Recipe, model: AuraModel, batch: Batch) -> int:

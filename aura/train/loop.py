@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import sys
 import time
@@ -19,10 +18,11 @@ from tqdm import tqdm
 
 from aura.data.augment import augment
 from aura.data.batch import Batch
-from aura.data.order import check_ranks
+from aura.data.order import check_ranks, hash64
 from aura.data.reader import EvalReader, ReadError, TrainReader, merge_positions, plan, too_many
 from aura.model import Embeddings
 from aura.objectives.config import Objective
+from aura.objectives.gather import total_over_ranks
 from aura.tasks.evaluate import evaluate
 from aura.train import checkpoint
 from aura.train.average import Average
@@ -173,7 +173,7 @@ def _pretrain(
         factor = lr_factor(state.step, recipe.train)
         set_lr(optimizer, recipe.train.optimizer, factor)
         model.train()
-        waited, measured, rows, position, bad = 0.0, {}, [], state.position, 0
+        waited, measured, own, position, bad = 0.0, {}, [], state.position, 0
         for i in range(recipe.train.accumulate):
             asked = time.perf_counter()
             (batch, position), bad = next(batches)
@@ -190,11 +190,14 @@ def _pretrain(
             )
             for key, value in found_stats.items():
                 measured.setdefault(key, []).append(value)
-            rows += gather_rows(batch.row.tolist(), batch.ids, accelerator)
+            own += zip(batch.row.tolist(), batch.ids)
         stats = {key: sum(values) / len(values) for key, values in measured.items()}
         if state.step % EVERY == 0 and accelerator.deepspeed_plugin is None:
             stats |= gradient_norms(checkpoint.unwrapped(model))
         grad_norm = update(accelerator, model, optimizer, recipe.train.clip, state.step + 1)
+        count = recipe.train.batch * recipe.train.accumulate
+        ids = hash_of_rows(own, state.step * count, accelerator.device)
+        names = gather_names(own, accelerator) if recipe.log.row_ids else []
         state, unsaved = checkpoint.State(state.step + 1, position, {}), True
         average.update(state.step)
 
@@ -206,12 +209,12 @@ def _pretrain(
                 **stats,
                 "lr": recipe.train.optimizer.lr * factor,
                 "grad_norm": grad_norm,
-                "samples_per_s": len(rows) / taken,
+                "samples_per_s": count / taken,
                 "data_wait": waited / taken,
                 "bad_samples": bad,
-                "ids": hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16],
+                "ids": ids,
             }
-            run_dir.log(values | ({"row_ids": rows} if recipe.log.row_ids else {}))
+            run_dir.log(values | ({"row_ids": names} if recipe.log.row_ids else {}))
             trackers.log(values)
             for warning in watch(values):
                 run_dir.log({"kind": "warning", "step": state.step, "message": warning})
@@ -298,10 +301,19 @@ def update(accelerator: Any, model: Any, optimizer: Any, clip: float | None, ste
     return float(norm)
 
 
-def gather_rows(rows: list[int], ids: list[str], accelerator: Any) -> list[str]:
+def hash_of_rows(own: list[tuple[int, str]], first: int, device: torch.device) -> str:
+    """Hash, in hex, of the sample ids of an update's rows and their order; `own`: number and id of this rank's rows.
+
+    A sum over rows, so that ranks send one number and not their names: at a thousand ranks these would cost more than the step.
+    """
+    total = sum(hash64(row - first, name) for row, name in own)
+    signed = (total + 2**63) % 2**64 - 2**63
+    return f"{int(total_over_ranks(torch.tensor([signed], device=device)).item()) % 2**64:016x}"
+
+
+def gather_names(own: list[tuple[int, str]], accelerator: Any) -> list[str]:
     """Sample ids of the whole batch in the order of its rows, on every rank."""
-    everyone = gather_objects(list(zip(rows, ids)), accelerator)
-    return [name for _, name in sorted(pair for part in everyone for pair in part)]
+    return [name for _, name in sorted(pair for part in gather_objects(own, accelerator) for pair in part)]
 
 
 def gather_objects(value: T, accelerator: Any) -> list[T]:

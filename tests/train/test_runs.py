@@ -5,7 +5,10 @@ import random
 import signal
 
 import pytest
+import torch
 
+from aura.data.order import hash64
+from aura.train.loop import hash_of_rows
 from tests.train.runs import checkpoints, metrics, status
 
 STEPS = 12
@@ -50,6 +53,17 @@ def test_the_run_that_nothing_stopped(unbroken):
     best = (unbroken / "checkpoints" / "best").read_text().strip()
     assert kept == sorted({"best", "latest", best, "step_00000009", "step_00000012"})
     assert (unbroken / "checkpoints" / "latest").read_text() == "step_00000012\n"
+
+
+def test_the_hash_of_rows_is_of_names_and_order():
+    own = [(20, "a"), (21, "b"), (22, "a")]
+    cpu = torch.device("cpu")
+    found = hash_of_rows(own, 20, cpu)
+    assert found == hash_of_rows(own[::-1], 20, cpu)  # whichever rank has them
+    assert found == hash_of_rows([(r - 20, name) for r, name in own], 0, cpu)  # at whichever step
+    other = [(20, "b"), (21, "a"), (22, "a")], [(20, "a"), (21, "b"), (22, "c")], own[:2], own[1:]
+    assert len({found, *(hash_of_rows(rows, 20, cpu) for rows in other)}) == 5
+    assert int(found, 16) == sum(hash64(i, name) for i, name in enumerate("aba")) % 2**64
 
 
 def assert_goes_on_when_killed(processes, run_dir, unbroken, moments, chance=False):

@@ -63,6 +63,7 @@ def test_accumulated_batches(processes, unbroken, tmp_path):
     rows = [m["row_ids"] for m in metrics(unbroken)]
     for run_dir in (tmp_path / "one", tmp_path / "two"):
         assert [m["row_ids"] for m in metrics(run_dir)] == [a + b for a, b in zip(rows[::2], rows[1::2])]
+    assert [m["ids"] for m in metrics(tmp_path / "one")] == [m["ids"] for m in metrics(tmp_path / "two")]
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
     first = [m["loss"] for m in metrics(unbroken)[:1]]
     assert losses(tmp_path / "one")[0] != pytest.approx(first[0], rel=1e-3)
