@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -23,7 +24,7 @@ def explain(fault: Any, model: type[BaseModel]) -> str:
         return f"{key}: unknown key{hint} (known: {', '.join(sorted(known))})"
     shape = {"tuple_type": "a list", "list_type": "a list", "dict_type": "a section", "model_type": "a section"}
     if fault["type"] in shape:
-        return f"{key or 'the file'}: should be {shape[fault['type']]}, is {fault['input']!r}"
+        return f"{key or 'the file'}: should be {shape[fault['type']]}, is {reprlib.repr(fault['input'])}"
     message = fault["msg"].removeprefix("Value error, ")
     if isinstance(fault["input"], str | int | float) and fault["type"] != "value_error":
         message += f", is {fault['input']!r}"

@@ -27,7 +27,7 @@ from aura.data.files import atomic
 from aura.data.sample import Sample, from_metadata
 from aura.data.storage import Storage
 from aura.data.tars import index_tar
-from aura.data.writer import FORMAT, MANIFEST, PARTS, ShardError, index_bytes
+from aura.data.writer import MANIFEST, PARTS, ShardError, index_bytes, read_manifest
 from aura.data.writer import totals as count_totals
 
 WHOLE_BYTES = 128 << 10  # a local sample up to this size is read in one piece
@@ -59,7 +59,10 @@ class Shard:
         if self._ends is None:
             self._load()
         assert self._ends is not None
-        return from_json(self._data[int(self._ends[i]) + 1 : int(self._ends[i + 1])].rstrip(b","))
+        try:
+            return from_json(self._data[int(self._ends[i]) + 1 : int(self._ends[i + 1])].rstrip(b","))
+        except ValueError as error:  # of a cached index, whose hash nothing says
+            raise ShardError(f"{self.storage.where(str(self.index))}: sample {i}: {error}; delete it") from error
 
     def entries(self) -> list[dict]:
         """All index entries, parsed at once: half the time of one by one."""
@@ -69,8 +72,15 @@ class Shard:
 
     def _load(self) -> None:
         path = self.index if isinstance(self.index, Path) else self._local_index()
-        with open(path, "rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            with open(path, "rb") as file:
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # an empty file cannot be mapped
+            raise ShardError(f"{path} cannot be read: {error}") from error
+        if self.index_sha256 and hashlib.sha256(data).hexdigest() != self.index_sha256:
+            raise ShardError(
+                f"{path}: SHA-256 differs from the manifest's of {self.storage.root}; copy it again (of the cache: delete it)"
+            )
         ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
         if len(ends) != self.samples + 2:
             raise ShardError(
@@ -163,7 +173,11 @@ class Record:
         """The content of KEY.json."""
         start, size = self._member("json")[:2]
         try:
-            head = from_json(bytes(self._pieces([(start, size)])[0]))
+            data = bytes(self._pieces([(start, size)])[0])
+            written = self.entry.get("sha256", {}).get("json")
+            if written and hashlib.sha256(data).hexdigest() != written:
+                raise ValueError("is not what was written: its SHA-256 differs from the index's")
+            head = from_json(data)
         except ValueError as error:
             raise BadSample(f"{self.where}.json: {error}") from error
         if not isinstance(head, dict) or head.get("id") != self.entry["key"]:
@@ -303,12 +317,7 @@ def open_folder(path: str) -> dict[str, Split]:
             raise ShardError(f"{path} is unfinished (no {MANIFEST}, but {PARTS}): resume its converter with --resume")
         return _open_strangers(path, "*.tar")
     content = storage.read(MANIFEST)
-    try:
-        manifest = json.loads(content)
-    except ValueError as error:
-        raise ShardError(f"{storage.where(MANIFEST)} is not JSON: {error}") from error
-    if manifest.get("format") != FORMAT:
-        raise ShardError(f"{storage.where(MANIFEST)}: format {manifest.get('format')!r}, this library reads {FORMAT!r}")
+    manifest = read_manifest(content, storage.where(MANIFEST))
     splits = {}
     for name, about in manifest["splits"].items():
         shards = [
@@ -316,6 +325,8 @@ def open_folder(path: str) -> dict[str, Split]:
             for s in about["shards"]
         ]
         totals = {k: v for k, v in about.items() if k != "shards"}
+        if totals.get("samples") != sum(shard.samples for shard in shards):
+            raise ShardError(f"{storage.where(MANIFEST)}: split {name} lacks shards, or is damaged; copy it again")
         splits[name] = Split(path, name, shards, totals, hashlib.sha256(content).hexdigest(), _dataset(manifest))
     return splits
 
