@@ -137,11 +137,7 @@ _ALLOWED: dict[tuple[str, str], Callable | type] = {
     ("numpy", "ndarray"): _ndarray,
     ("_codecs", "encode"): _encode,
     ("collections", "OrderedDict"): OrderedDict,
-    **{
-        (module, kind.__name__): kind
-        for module in ("builtins", "__builtin__")
-        for kind in (set, frozenset)
-    },
+    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in (set, frozenset)},
     **{
         (module, kind.__name__): _plain_bytes(kind)
         for module in ("builtins", "__builtin__")

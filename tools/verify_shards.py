@@ -24,8 +24,9 @@ from tqdm import tqdm
 from aura.data.config import kind_of
 from aura.data.files import sha256_of
 from aura.data.index import index_name
+from aura.data.manifest import read_manifest
 from aura.data.sample import KEY, Sample, from_members, metadata, problems
-from aura.data.writer import MANIFEST, PARTS, Dropped, ShardError, ShardWriter, read_manifest, totals
+from aura.data.writer import MANIFEST, PARTS, Dropped, ShardError, ShardWriter, totals
 
 REST_NORM = (8.8, 10.8)  # m/s^2: resting specific force, with the errors of cheap sensors
 MOST_GYRO = 70.0  # rad/s: 4,000 degrees a second, beyond the range of sensors worn by people

@@ -24,10 +24,11 @@ import numpy as np
 from pydantic_core import from_json  # three times as fast as json
 
 from aura.data.files import atomic
+from aura.data.manifest import read_manifest
 from aura.data.sample import Sample, from_metadata
 from aura.data.storage import Storage
 from aura.data.tars import index_tar
-from aura.data.writer import MANIFEST, PARTS, ShardError, index_bytes, read_manifest
+from aura.data.writer import MANIFEST, PARTS, ShardError, index_bytes
 from aura.data.writer import totals as count_totals
 
 WHOLE_BYTES = 128 << 10  # a local sample up to this size is read in one piece

@@ -95,7 +95,9 @@ def test_a_damaged_run_directory_is_opened_or_refused(run_dir, tmp_path):
     for number in range(count(40)):
         there.mkdir()
         (there / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        (there / "status.json").write_text(json.dumps({"state": "running", "step": 5, "reason": "", "host": "a", "pid": 1}))
+        (there / "status.json").write_text(
+            json.dumps({"state": "running", "step": 5, "reason": "", "host": "a", "pid": 1})
+        )
         shutil.copy(folder / "recipe.yaml", there)
         how = f"{number}: {mutate_file(there / draw.choice(['metrics.jsonl', 'status.json', 'recipe.yaml']), draw)}"
         state, value = guarded(opened)

@@ -1,6 +1,5 @@
 """A disk that is full, a directory that cannot be written, a clock that jumps back."""
 
-
 import pytest
 
 from aura.data.writer import MANIFEST, ShardWriter
@@ -18,12 +17,13 @@ def mounts(folder) -> bool:
 
 
 @pytest.fixture
-def _can_mount(tmp_path):
+def _mounting(tmp_path):
     if not mounts(tmp_path / "probe"):
         pytest.skip("no mount namespace here (unshare is not allowed)")
 
 
-def test_a_full_disk_leaves_no_half_checkpoint_and_nothing_is_lost(_can_mount, processes, unbroken, tmp_path):
+@pytest.mark.usefixtures("_mounting")
+def test_a_full_disk_leaves_no_half_checkpoint_and_nothing_is_lost(processes, unbroken, tmp_path):
     """Checkpoints on a file system of random size; then, with room, the same run as one that nothing stopped."""
     draw, tally = draws("full disk"), Tally("full disk under checkpoints")
     for number in range(count(1)):
@@ -43,7 +43,8 @@ def test_a_full_disk_leaves_no_half_checkpoint_and_nothing_is_lost(_can_mount, p
     tally.close()
 
 
-def test_a_run_directory_that_cannot_be_written_is_refused(_can_mount, processes, tmp_path):
+@pytest.mark.usefixtures("_mounting")
+def test_a_run_directory_that_cannot_be_written_is_refused(processes, tmp_path):
     tally = Tally("read-only run directory")
     for number in range(count(1)):
         run_dir = tmp_path / f"run{number}"
@@ -57,7 +58,8 @@ def test_a_run_directory_that_cannot_be_written_is_refused(_can_mount, processes
     tally.close()
 
 
-def test_a_full_disk_leaves_no_shards_that_look_whole(_can_mount, tmp_path):
+@pytest.mark.usefixtures("_mounting")
+def test_a_full_disk_leaves_no_shards_that_look_whole(tmp_path):
     """A converter's writer on a file system of random size: an error that names the file, and no manifest."""
     draw, tally = draws("shards"), Tally("full disk under shards")
 

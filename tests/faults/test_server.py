@@ -92,13 +92,18 @@ def test_a_server_in_trouble_is_tried_again_or_named(folder, tmp_path, monkeypat
     """By chance, so that some of four tries succeed; and always."""
     monkeypatch.setattr(aura.data.storage, "WAITS_S", (0.0, 0.0, 0.0))
     monkeypatch.setattr(aura.data.storage, "STALLED_S", STALL_S / 2)
-    expected = [[name, len(data)] for i in range(SAMPLES) for name, data in to_members(make_sample(i, seconds=3.0, imu_hz=50))]
-    draw, tally = draws(f"server {fault}"), Tally(f"a server that {fault}" if fault[0] > "9" else f"a server with {fault}")
+    expected = [
+        [name, len(data)] for i in range(SAMPLES) for name, data in to_members(make_sample(i, seconds=3.0, imu_hz=50))
+    ]
+    draw, tally = (
+        draws(f"server {fault}"),
+        Tally(f"a server that {fault}" if fault[0] > "9" else f"a server with {fault}"),
+    )
     for number in range(count(4)):
         monkeypatch.setenv("AURA_CACHE", str(tmp_path / f"cache{number}"))
         server, url = serve(folder, fault=fault, share=1.0 if number % 4 == 3 else draw.choice([0.1, 0.3]), draw=draw)
 
-        def read():
+        def read(url=url):
             split = open_split(url, "train")
             return [[name, len(data)] for i in range(len(split)) for name, data in to_members(split.sample(i))]
 
