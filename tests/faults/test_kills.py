@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from tests.faults.tally import Tally, count, draws
-from tests.train.runs import LIMIT_S, status
+from tests.train.runs import LIMIT_S, last_step, status
 from tests.train.test_runs import STEPS, assert_same_run
 
 A_RUN = 8  # kills before a run is let finish
@@ -44,6 +44,8 @@ def struck(kind, draw, processes, run_dir) -> bool:
     """Starts the run and kills what `kind` says at a random moment; False where it was finished before. All its processes
     end within the limit of time, or this raises."""
     step = draw.randint(1, STEPS - 1)
+    if kind != "a rank":  # one may die at any time; ranks that have not met yet wait for each other, as long as torch does
+        step = max(step, last_step(run_dir) + 1)
     if kind == "a save":
         moment = f"{draw.choice(['fsync', 'rename', 'replace', 'rmtree'])}:{draw.randint(1, 14)}"
         return processes.pretrain(run_dir, environment={"DIE_AT": moment}).wait() == [-signal.SIGKILL]
