@@ -44,7 +44,9 @@ def struck(kind, draw, processes, run_dir) -> bool:
     """Starts the run and kills what `kind` says at a random moment; False where it was finished before. All its processes
     end within the limit of time, or this raises."""
     step = draw.randint(1, STEPS - 1)
-    if kind != "a rank":  # one may die at any time; ranks that have not met yet wait for each other, as long as torch does
+    if (
+        kind != "a rank"
+    ):  # one may die at any time; ranks that have not met yet wait for each other, as long as torch does
         step = max(step, last_step(run_dir) + 1)
     if kind == "a save":
         moment = f"{draw.choice(['fsync', 'rename', 'replace', 'rmtree'])}:{draw.randint(1, 14)}"
