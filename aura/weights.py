@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from aura.data.files import sha256_of
 from aura.model import AuraModel
 from aura.objectives.config import streams_of
 
@@ -24,12 +26,35 @@ class RunError(RuntimeError):
 
 def read_state(path: Path) -> dict[str, Any] | None:
     """state.json of a checkpoint whose files are all there at full size, else None."""
+    return None if damage(path, hashed=()) else json.loads((path / "state.json").read_text())
+
+
+def state_digest(value: Mapping[str, Any]) -> str:
+    """SHA-256 of what state.json says, without itself."""
+    rest = {key: inner for key, inner in value.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def damage(path: Path, hashed: Collection[str] | None = None) -> str:
+    """What is wrong with a checkpoint's files; "" where they are what was written. All have their size; `hashed`: starts of
+    the names of those whose content is compared too, by default all."""
     try:
         value = json.loads((path / "state.json").read_text())
-        complete = all((path / f).stat().st_size == about["size"] for f, about in value["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return value if complete and value.get("format") == FORMAT else None
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            return f"state.json is not of the format {FORMAT}"
+        if "sha256" in value and value["sha256"] != state_digest(value):
+            return "state.json is not what was written (its SHA-256 differs)"
+        for name, about in value["files"].items():
+            file = path / name
+            if not file.is_file():
+                return f"{name} is missing"
+            if file.stat().st_size != about["size"]:
+                return f"{name} has {file.stat().st_size} bytes, {about['size']} were written"
+            if (hashed is None or name.startswith(tuple(hashed))) and sha256_of(file) != about["sha256"]:
+                return f"{name} is not what was written (its SHA-256 differs)"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return f"state.json: {type(error).__name__}: {error}"
+    return ""
 
 
 def whole_checkpoints(folder: Path) -> list[Path]:
@@ -57,7 +82,10 @@ def find_checkpoint(path: Path) -> Path:
     if (path / "state.json").is_file():
         return path
     if path.name in ("latest", "best") and path.is_file():  # which name the checkpoint beside them
-        return find_checkpoint(path.parent / path.read_text().strip())
+        named = path.read_text(errors="replace").strip()
+        if not named.startswith("step_"):
+            raise RunError(f"{path} is damaged: it names {named!r}, no checkpoint; name one yourself (step_N)")
+        return find_checkpoint(path.parent / named)
     if path.is_file():
         raise RunError(f"{path} is a file: name the run directory, or one of its checkpoints (checkpoints/step_N)")
     if not path.is_dir():
@@ -73,7 +101,8 @@ def find_checkpoint(path: Path) -> Path:
 def newest_first(folder: Path) -> list[Path]:
     """All checkpoints, whole or not: what `latest` names, then the newest, and so on."""
     latest = folder / "latest"
-    named = latest.read_text().strip() if latest.exists() else ""
+    named = latest.read_text(errors="replace").strip() if latest.exists() else ""
+    named = named if named.startswith("step_") else ""
     found = set(folder.glob("step_*")) | ({folder / named} if named else set())
     return sorted(found, key=lambda path: (path.name == named, path.name), reverse=True)
 
@@ -83,8 +112,9 @@ def load_weights(path: Path, module: AuraModel) -> None:
 
     Raises RunError naming the file for one that is missing, damaged, or does not fit.
     """
-    if read_state(path) is None:
-        raise RunError(f"{path} is not a whole checkpoint: its state.json is missing or names files that are not there")
+    fault = damage(path, ("towers/", "shared.", "classifiers."))
+    if fault:
+        raise RunError(f"{path} is not a whole checkpoint: {fault}")
     fill(path, module, {})
 
 

@@ -41,7 +41,7 @@ def read_array(data: bytes, name: str) -> np.ndarray:
         shape, fortran, dtype = read(file)
         if not dtype.hasobject:
             return np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except Exception as error:  # numpy parses the header as Python, and raises of all kinds
         raise ValueError(f"{name} is truncated or damaged, or no .npy file: {error}") from error
     found = np.asarray(_load(file, name))
     if found.dtype != object or found.size != np.prod(shape, dtype=np.int64):
@@ -114,6 +114,17 @@ def _from_buffer(content: bytes, dtype: _Dtype, shape: tuple[int, ...], order: s
     return np.frombuffer(content, dtype.dtype).reshape(shape, order="F" if order == "F" else "C").copy()
 
 
+def _plain_bytes(kind: type) -> Callable:
+    """bytes or bytearray of what a pickle holds: not of a number, which would be memory of any size."""
+
+    def make(content: Any = b"", encoding: str = "latin1") -> bytes | bytearray:
+        if not isinstance(content, bytes | bytearray | str | list | tuple):
+            raise Refused(f"makes {kind.__name__} of {content!r}, as pickles of bytes never do")
+        return kind(_encode(content, encoding) if isinstance(content, str) else content)
+
+    return make
+
+
 def _encode(text: str, encoding: str) -> bytes:
     """How protocols below 3 store bytes."""
     if encoding not in ("latin1", "latin-1"):
@@ -126,10 +137,11 @@ _ALLOWED: dict[tuple[str, str], Callable | type] = {
     ("numpy", "ndarray"): _ndarray,
     ("_codecs", "encode"): _encode,
     ("collections", "OrderedDict"): OrderedDict,
+    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in (set, frozenset)},
     **{
-        (module, kind.__name__): kind
+        (module, kind.__name__): _plain_bytes(kind)
         for module in ("builtins", "__builtin__")
-        for kind in (set, frozenset, bytes, bytearray)
+        for kind in (bytes, bytearray)
     },
     **{(module, "complex"): complex for module in ("builtins", "__builtin__")},
     **{

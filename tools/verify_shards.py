@@ -24,8 +24,9 @@ from tqdm import tqdm
 from aura.data.config import kind_of
 from aura.data.files import sha256_of
 from aura.data.index import index_name
+from aura.data.manifest import read_manifest
 from aura.data.sample import KEY, Sample, from_members, metadata, problems
-from aura.data.writer import FORMAT, MANIFEST, PARTS, Dropped, ShardError, ShardWriter, totals
+from aura.data.writer import MANIFEST, PARTS, Dropped, ShardError, ShardWriter, totals
 
 REST_NORM = (8.8, 10.8)  # m/s^2: resting specific force, with the errors of cheap sensors
 MOST_MISSING = 0.8  # of a channel of a series
@@ -86,11 +87,14 @@ def verify(folder: Path) -> tuple[list[Fault], list[Found], dict]:
             elif one.fault:
                 faults.append(Fault("damaged", place, one.fault))
             elif one.sample is not None:
-                wrong = [Fault(_kind(line), place, line) for line in problems(one.sample)]
-                wrong += [] if wrong else [Fault("units", place, line) for line in unit_problems(one.sample)]
+                try:
+                    wrong = [Fault(_kind(line), place, line) for line in problems(one.sample)]
+                    wrong += [] if wrong else [Fault("units", place, line) for line in unit_problems(one.sample)]
+                    one.head = metadata(one.sample)
+                except Exception as error:  # of damaged values whatever is done with them first
+                    wrong = [Fault("format", place, f"cannot be checked: {type(error).__name__}: {error}")]
                 faults += wrong
                 one.fault = "; ".join(fault.message for fault in wrong)
-                one.head = metadata(one.sample)
             one.sample = None  # a folder may be larger than the memory
         found += here
     if manifest and not faults:
@@ -105,16 +109,10 @@ def _manifest(folder: Path, faults: list[Fault]) -> dict:
         faults.append(Fault("manifest", MANIFEST, state))
         return {}
     try:
-        manifest = json.loads(path.read_text())
-        if manifest["format"] != FORMAT:
-            raise ValueError(f"format {manifest['format']!r}, this tool knows {FORMAT!r}")
-        for about in manifest["splits"].values():
-            for shard in about["shards"]:
-                _ = shard["file"], shard["samples"], shard["bytes"], shard["sha256"], shard["index_sha256"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        faults.append(Fault("manifest", MANIFEST, f"cannot be used: {type(error).__name__}: {error}"))
+        return read_manifest(path.read_bytes(), MANIFEST)
+    except ShardError as error:
+        faults.append(Fault("manifest", MANIFEST, f"cannot be used: {error}"))
         return {}
-    return manifest
 
 
 def read_tar(path: Path, split: str, faults: list[Fault]) -> Iterator[Found]:
@@ -142,7 +140,7 @@ def read_tar(path: Path, split: str, faults: list[Fault]) -> Iterator[Found]:
                 last = key
             if tar.offset >= path.stat().st_size:
                 raise tarfile.ReadError("the end of the archive is missing")
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, MemoryError) as error:
         faults.append(Fault("truncated", path.name, f"{error}"))
         if last is not None:
             broken.setdefault(last, f"the tar is truncated in or after this sample: {error}")
@@ -180,7 +178,8 @@ def _check_shard(folder: Path, name: str, about: dict, found: list[Found], fault
     try:
         content = index.read_bytes()
         entries = {entry["key"]: entry for entry in json.loads(content)["samples"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        hashes = {key: dict(entry.get("sha256", {})) for key, entry in entries.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         faults.append(Fault("index", index.name, f"cannot be read: {error}"))
         return
     if hashlib.sha256(content).hexdigest() != about["index_sha256"]:
@@ -190,7 +189,7 @@ def _check_shard(folder: Path, name: str, about: dict, found: list[Found], fault
         where = "in the index and not in the tar" if key in entries else "in the tar and not in the index"
         faults.append(Fault("index", f"{name}: {key}", f"is {where}"))
     for one in found:
-        stored = entries.get(one.key, {}).get("sha256", one.digests)
+        stored = hashes.get(one.key, one.digests)
         changed = sorted(
             stream for stream in stored.keys() | one.digests if stored.get(stream) != one.digests.get(stream)
         )

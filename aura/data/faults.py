@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from reprlib import Repr
 from typing import Any, get_args
 
 from pydantic import BaseModel
+
+SHORT = Repr()
+SHORT.maxlevel = 3  # of aliases in YAML a few lines are a value without end
 
 
 def explain(fault: Any, model: type[BaseModel]) -> str:
@@ -23,7 +27,7 @@ def explain(fault: Any, model: type[BaseModel]) -> str:
         return f"{key}: unknown key{hint} (known: {', '.join(sorted(known))})"
     shape = {"tuple_type": "a list", "list_type": "a list", "dict_type": "a section", "model_type": "a section"}
     if fault["type"] in shape:
-        return f"{key or 'the file'}: should be {shape[fault['type']]}, is {fault['input']!r}"
+        return f"{key or 'the file'}: should be {shape[fault['type']]}, is {SHORT.repr(fault['input'])}"
     message = fault["msg"].removeprefix("Value error, ")
     if isinstance(fault["input"], str | int | float) and fault["type"] != "value_error":
         message += f", is {fault['input']!r}"

@@ -21,11 +21,12 @@ from pydantic_core import from_json  # three times as fast as json
 
 from aura.data.files import atomic
 from aura.data.kept import Kept
+from aura.data.manifest import read_manifest
 from aura.data.sample import Sample, from_metadata
 from aura.data.shard import TABLE_BYTES, Shard, cache_folder, cached
 from aura.data.storage import Storage, files_to_keep
 from aura.data.tars import index_tar
-from aura.data.writer import FORMAT, MANIFEST, PARTS, ShardError, index_bytes
+from aura.data.writer import MANIFEST, PARTS, ShardError, index_bytes
 from aura.data.writer import totals as count_totals
 
 WHOLE_BYTES = 128 << 10  # a local sample up to this size is read in one piece
@@ -124,7 +125,11 @@ class Record:
         """The content of KEY.json."""
         start, size = self._member("json")[:2]
         try:
-            head = from_json(bytes(self._pieces([(start, size)])[0]))
+            data = bytes(self._pieces([(start, size)])[0])
+            written = self.entry.get("sha256", {}).get("json")
+            if written and hashlib.sha256(data).hexdigest() != written:
+                raise ValueError("is not what was written: its SHA-256 differs from the index's")
+            head = from_json(data)
         except ValueError as error:
             raise BadSample(f"{self.where}.json: {error}") from error
         if not isinstance(head, dict) or head.get("id") != self.entry["key"]:
@@ -276,12 +281,7 @@ def open_folder(path: str) -> dict[str, Split]:
             raise ShardError(f"{path} is unfinished (no {MANIFEST}, but {PARTS}): resume its converter with --resume")
         return _open_strangers(path, "*.tar")
     content = storage.read(MANIFEST)
-    try:
-        manifest = json.loads(content)
-    except ValueError as error:
-        raise ShardError(f"{storage.where(MANIFEST)} is not JSON: {error}") from error
-    if manifest.get("format") != FORMAT:
-        raise ShardError(f"{storage.where(MANIFEST)}: format {manifest.get('format')!r}, this library reads {FORMAT!r}")
+    manifest = read_manifest(content, storage.where(MANIFEST))
     splits, tables = {}, Kept(TABLE_BYTES)
     for name, about in manifest["splits"].items():
         shards = [
@@ -289,6 +289,8 @@ def open_folder(path: str) -> dict[str, Split]:
             for s in about["shards"]
         ]
         totals = {k: v for k, v in about.items() if k != "shards"}
+        if totals.get("samples") != sum(shard.samples for shard in shards):
+            raise ShardError(f"{storage.where(MANIFEST)}: split {name} lacks shards, or is damaged; copy it again")
         splits[name] = Split(path, name, shards, totals, hashlib.sha256(content).hexdigest(), _dataset(manifest))
     return splits
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import signal
+import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
@@ -40,7 +41,7 @@ def iterate(parts: Callable[[int, int], Iterator[Part]], workers: int) -> Iterat
         generator=torch.Generator(),  # it draws a seed: not from the random state of the training
     )
     before = set(multiprocessing.active_children())
-    running = iter(loader)
+    running = _started(loader)
     READING.update(set(multiprocessing.active_children()) - before)
     try:
         for part in running:
@@ -57,6 +58,18 @@ def iterate(parts: Callable[[int, int], Iterator[Part]], workers: int) -> Iterat
         ) from error
     finally:
         del running  # ends the processes now, not when the last traceback of an error is gone
+
+
+def _started(loader: DataLoader) -> Iterator[Part]:
+    """The loader's processes, begun without torch's handler of SIGCHLD: that raises wherever the program is, in the middle of
+    a step too. A process that died is noticed, within 5 s, when its part is asked for."""
+    if threading.current_thread() is not threading.main_thread():  # where torch sets none
+        return iter(loader)
+    handler = signal.getsignal(signal.SIGCHLD)
+    try:
+        return iter(loader)
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if handler is None else handler)
 
 
 class _Parts(IterableDataset):

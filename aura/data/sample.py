@@ -154,7 +154,7 @@ def from_members(members: Iterable[tuple[str, bytes]]) -> Sample:
                 arrays[rest.removesuffix(".mp4")] = bytes(data)
             else:
                 raise ValueError("a file of a sample ends in .json, .npy or .mp4")
-        except (ValueError, EOFError) as error:
+        except Exception as error:  # numpy raises of all kinds at a damaged header
             raise ValueError(f"{name}: cannot be read: {error}") from error
     if not isinstance(head, dict):
         raise ValueError(f"{key}.json: missing or not an object")

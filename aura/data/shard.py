@@ -1,7 +1,8 @@
 """A shard and its index, which is read line by line.
 
 An index file holds one sample a line, and in its last line where the others end. A line is read and parsed when its sample is:
-what stays in memory is where the lines end, 4 bytes a sample, of the shards that were read last. No file stays mapped or open beyond those that `OpenFiles` keeps.
+what stays in memory is where the lines end, 4 bytes a sample, of the shards that were read last. No file stays mapped or open beyond
+those that `OpenFiles` keeps.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from pathlib import Path
 import numpy as np
 from pydantic_core import from_json  # three times as fast as json
 
-from aura.data.files import LINE_ENDS, atomic
+from aura.data.files import LINE_ENDS, atomic, sha256_of
 from aura.data.kept import Kept
 from aura.data.storage import Storage
 from aura.data.writer import ShardError
 
 TABLE_BYTES = 64 << 20  # of the tables of a folder: 16 million samples
+HASHED_BYTES = (
+    16 << 20
+)  # an index up to this size is compared with its hash, once in a process; a larger one by its lines alone
 PIECE = 1 << 24  # bytes of an index that are looked through at a time
 
 
@@ -45,7 +49,12 @@ class Shard:
         ends = self.tables.get(self.file, self._line_ends)
         start = int(ends[i]) + 1
         storage, name = self._index()
-        return from_json(storage.ranges(name, [(start, int(ends[i + 1]) - start)])[0].rstrip(b","))
+        try:
+            return from_json(storage.ranges(name, [(start, int(ends[i + 1]) - start)])[0].rstrip(b","))
+        except ValueError as error:  # of a file that nothing says the hash of, or that is too large to be hashed
+            raise ShardError(
+                f"{storage.where(name)}: sample {i}: {error}; copy it again (of the cache: delete it)"
+            ) from error
 
     def entries(self) -> list[dict]:
         """All index entries, parsed at once: half the time of one by one."""
@@ -103,6 +112,10 @@ class Shard:
         storage, name = self._index()
         path = storage.folder / name
         if path.is_file():
+            if self.index_sha256 and 0 < path.stat().st_size <= HASHED_BYTES and hashed(path) != self.index_sha256:
+                raise ShardError(
+                    f"{path}: SHA-256 differs from the manifest's of {self.storage.root}; copy it again (of the cache: delete it)"
+                )
             return
         if self.storage.local:
             raise ShardError(f"{path} is missing; copy it from the source, or repair with tools/verify_shards.py")
@@ -124,6 +137,12 @@ def cache_folder() -> Path:
     folder = Path(os.environ.get("AURA_CACHE") or Path.home() / ".cache" / "aura") / "indexes"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@lru_cache(maxsize=1 << 16)
+def hashed(path: Path) -> str:
+    """SHA-256 of an index, of which a process looks at once."""
+    return sha256_of(path)
 
 
 @lru_cache(maxsize=8)

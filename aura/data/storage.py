@@ -15,6 +15,7 @@ import numpy as np
 T = TypeVar("T")
 WAITS_S = (0.2, 1.0, 4.0)  # before the second, third and fourth try
 OPEN_FILES = 64
+STALLED_S = 30.0  # a web server that sends nothing for so long is tried again
 
 
 class StorageError(OSError):
@@ -78,6 +79,8 @@ class Storage:
     def exists(self, name: str) -> bool:
         if self.local:
             return (self.folder / name).exists()
+        if self._web:  # whose fsspec says of a server that fails that the file is not there
+            return self._retried(name, lambda: self._info(name)) is not None
         return self._retried(name, lambda: self._fs[0].exists(self._path(name)))
 
     def names(self, pattern: str) -> list[str]:
@@ -99,13 +102,17 @@ class Storage:
         except Exception:  # one is missing, or the network failed: each by itself says which
             pass
 
-        def size(name: str) -> int | None:
-            try:
-                return fs.info(self._path(name))["size"]
-            except FileNotFoundError:
-                return None
+        found = [self._retried(name, lambda name=name: self._info(name)) for name in names]
+        return [info and info["size"] for info in found]
 
-        return [self._retried(name, lambda name=name: size(name)) for name in names]
+    def _info(self, name: str) -> dict | None:
+        """What fsspec says of a remote file; None where the storage says that there is none."""
+        try:
+            return self._fs[0].info(self._path(name))
+        except FileNotFoundError as error:
+            if self._web and getattr(error.__cause__, "status", None) not in (403, 404, 410):
+                raise  # a server out of reach or in trouble: fsspec calls that, too, a file that is not found
+            return None
 
     def fingerprint(self, name: str) -> str:
         """Changes when the file does: for caches."""
@@ -132,12 +139,19 @@ class Storage:
             )
         else:
             fs, path = self._fs[0], self._path(name)
-            if len(spans) == 1:
-                offset, size = spans[0]
-                data = [self._retried(name, lambda: fs.cat_file(path, start=offset, end=offset + size))]
-            else:
-                starts, ends = zip(*((offset, offset + size) for offset, size in spans))
-                data = self._retried(name, lambda: fs.cat_ranges([path] * len(spans), list(starts), list(ends)))
+            starts, ends = zip(*((offset, offset + size) for offset, size in spans))
+
+            def fetch() -> list[bytes]:
+                if len(spans) == 1:
+                    pieces = [fs.cat_file(path, start=starts[0], end=ends[0])]
+                else:
+                    pieces = fs.cat_ranges([path] * len(spans), list(starts), list(ends))
+                for (offset, size), piece in zip(spans, pieces):
+                    if len(piece) < size:  # a server that breaks off may do better the next time
+                        raise self._wrong_size(name, offset, size, len(piece))
+                return pieces
+
+            data = self._retried(name, fetch)
         for (offset, size), piece in zip(spans, data):
             if len(piece) != size:
                 raise self._wrong_size(name, offset, size, len(piece))
@@ -176,11 +190,20 @@ class Storage:
             import fsspec
 
             protocol = self.root.partition("://")[0]
-            self._remote = fsspec.url_to_fs(
-                self.root, **({} if protocol == "memory" else {"skip_instance_cache": True})
-            )
+            options: dict[str, Any] = {} if protocol == "memory" else {"skip_instance_cache": True}
+            if self._web:
+                import aiohttp
+
+                # fsspec's own is five minutes for a whole file, however it comes.
+                timeout = aiohttp.ClientTimeout(total=None, sock_connect=STALLED_S, sock_read=STALLED_S)
+                options["client_kwargs"] = {"timeout": timeout}
+            self._remote = fsspec.url_to_fs(self.root, **options)
             self._pid = os.getpid()
         return self._remote
+
+    @property
+    def _web(self) -> bool:
+        return self.root.startswith(("http://", "https://"))
 
     def _path(self, name: str) -> str:
         return f"{self._fs[1].rstrip('/')}/{name}"

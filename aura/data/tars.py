@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from aura.data.storage import Storage, StorageError
-from aura.data.writer import FORMAT, ShardError
+from aura.data.writer import FORMAT, ShardError, totals
 
 
 def index_tar(storage: Storage, name: str) -> list[tuple[dict, dict]]:
@@ -34,7 +34,7 @@ def index_tar(storage: Storage, name: str) -> list[tuple[dict, dict]]:
                 if not info.isreg() or key is None or rest is None:
                     continue
                 end = info.offset_data + info.size + (-info.size % tarfile.BLOCKSIZE)
-                if end > size:
+                if info.size < 0 or end > size:
                     raise ShardError(f"{where} is truncated: {info.name} ends beyond its {size} bytes; copy it again")
                 if key != last and key in groups:
                     raise ShardError(f"{where}: the files of {key!r} are not together; write the tar in order of name")
@@ -50,38 +50,48 @@ def index_tar(storage: Storage, name: str) -> list[tuple[dict, dict]]:
                 elif rest.endswith(".npy"):
                     file.seek(info.offset_data)
                     members[rest] += _npy_layout(file, info.size, f"{where}: {info.name}")
-    except (tarfile.TarError, EOFError, json.JSONDecodeError) as error:
-        raise ShardError(f"{where} cannot be indexed: {error}") from error
-    except StorageError:
+    except (ShardError, StorageError):
         raise
     except OSError as error:
         raise ShardError(f"{where} cannot be read: {error}") from error
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        raise ShardError(f"{where} cannot be indexed: {type(error).__name__}: {error}") from error
     rows = []
     for key, members in groups.items():
-        head = heads.get(key, {})
-        if not isinstance(head, dict):
-            raise ShardError(f"{where}: {key}.json is not an object")
-        missing = [field for field in ("id", "recording", "duration_s", "streams") if field not in head]
-        if missing:
-            raise ShardError(f"{where}: {key}.json lacks {', '.join(missing)}: not a sample of {FORMAT}")
-        head = {"texts": [], "labels": {}, **head}
-        for optional in ("subject", "session", "group", "licence"):
-            head.setdefault(optional, "")
-        entry = {
-            "key": head["id"],
-            "offset": spans[key][0],
-            "size": spans[key][1] - spans[key][0],
-            **{n: head[n] for n in ("subject", "session", "group", "recording")},
-            "start_s": float(head.get("start_s", 0.0)),
-            "duration_s": float(head["duration_s"]),
-            "streams": sorted(head["streams"]) + (["text"] if head["texts"] else []),
-            "labels": head["labels"],
-            "members": members,
-        }
-        rows.append((entry, head))
+        try:
+            rows.append(_row(key, heads.get(key, {}), spans[key], members))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ShardError(f"{where}: {key}.json {error}") from error
     if not rows:
         raise ShardError(f"{where} holds no sample")
     return rows
+
+
+def _row(key: str, head: Any, span: list[int], members: dict[str, list]) -> tuple[dict, dict]:
+    """Index entry and completed KEY.json of one sample. ValueError, TypeError or AttributeError where that is none of ours."""
+    if not isinstance(head, dict):
+        raise ValueError("is not an object")
+    missing = [field for field in ("id", "recording", "duration_s", "streams") if field not in head]
+    if missing:
+        raise ValueError(f"lacks {', '.join(missing)}: not a sample of {FORMAT}")
+    head = {"texts": [], "labels": {}, **head}
+    for optional in ("subject", "session", "group", "licence"):
+        head.setdefault(optional, "")
+    entry = {
+        "key": head["id"],
+        "offset": span[0],
+        "size": span[1] - span[0],
+        **{n: head[n] for n in ("subject", "session", "group", "recording")},
+        "start_s": float(head.get("start_s", 0.0)),
+        "duration_s": float(head["duration_s"]),
+        "streams": sorted(head["streams"]) + (["text"] if head["texts"] else []),
+        "labels": head["labels"],
+        "members": members,
+    }
+    if not all(isinstance(head[n], str) for n in ("id", "recording", "subject", "session", "group", "licence")):
+        raise ValueError("has an id, recording, subject, session, group or licence that is no string")
+    totals([head])  # counts what it says, and so finds what cannot be counted
+    return entry, head
 
 
 def _npy_layout(file: Any, size: int, where: str) -> list:
@@ -91,8 +101,8 @@ def _npy_layout(file: Any, size: int, where: str) -> list:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
-    except ValueError as error:
-        raise ShardError(f"{where}: not an npy file: {error}") from error
+    except Exception as error:  # numpy parses the header as Python, and raises of all kinds
+        raise ShardError(f"{where}: not an npy file: {type(error).__name__}: {error}") from error
     if fortran or dtype.hasobject:
         raise ShardError(f"{where}: arrays must be plain numbers in C order")
     if file.tell() - start + math.prod(shape) * dtype.itemsize != size:

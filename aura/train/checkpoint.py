@@ -8,7 +8,7 @@ checkpoints/step_00000500/
     last.safetensors               with train.ema: the trained parameters, where the files of the towers hold their average
     random-00000.safetensors       random state of each rank
     recipe.yaml
-    state.json                     step, position of the reader, ranks, metrics; size and SHA-256 of all files
+    state.json                     step, position of the reader, ranks, metrics; size and SHA-256 of all files, and its own
 checkpoints/latest                 name of the newest one
 checkpoints/best                   name of the best one
 """
@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from aura.data.files import sha256_of, sync_folder
+from aura.data.files import sync_folder
 from aura.inference.config import CONFIG, read_config
 from aura.model import AuraModel
 from aura.towers.tower import Tower
@@ -40,11 +40,13 @@ from aura.train.rundir import RunError, write_atomic
 from aura.weights import (
     FORMAT,
     best_checkpoint,
+    damage,
     fit,
     latest_checkpoint,
     newest_first,
     read_state,
     read_tensors,
+    state_digest,
     stream_modules,
     whole_checkpoints,
 )
@@ -157,6 +159,7 @@ def _finish(folder: Path, temporary: Path, name: str, state: State, ranks: int) 
             os.fsync(file.fileno())
         files[str(path.relative_to(temporary))] = {"size": path.stat().st_size, "sha256": sha256}
     value = {"format": FORMAT, "ranks": ranks, "files": files} | vars(state)
+    value["sha256"] = state_digest(json.loads(json.dumps(value)))
     write_atomic(temporary / "state.json", json.dumps(value, indent=1) + "\n")
     for inner in (temporary / "towers", temporary):
         sync_folder(inner)
@@ -195,7 +198,7 @@ def checkpoint_to_resume(folder: Path) -> tuple[Path | None, list[str]]:
     """
     passed = []
     for path in newest_first(folder):
-        fault = _damage(path)
+        fault = damage(path)
         if not fault:
             return path, passed
         passed.append(f"{path} is passed over: {fault}")
@@ -206,25 +209,6 @@ def checkpoint_to_resume(folder: Path) -> tuple[Path | None, list[str]]:
             + f"\nBring the files back, or delete {folder} to start anew."
         )
     return None, []
-
-
-def _damage(path: Path) -> str:
-    """What is wrong with a checkpoint's files; "" where they are what was written."""
-    try:
-        value = json.loads((path / "state.json").read_text())
-    except (OSError, ValueError) as error:
-        return f"state.json: {error}"
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        return f"state.json is not of the format {FORMAT}"
-    for name, about in value["files"].items():
-        file = path / name
-        if not file.is_file():
-            return f"{name} is missing"
-        if file.stat().st_size != about["size"]:
-            return f"{name} has {file.stat().st_size} bytes, {about['size']} were written"
-        if sha256_of(file) != about["sha256"]:
-            return f"{name} is not what was written (its SHA-256 differs)"
-    return ""
 
 
 def load_towers(path: Path, module: AuraModel) -> list[str]:

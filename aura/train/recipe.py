@@ -135,7 +135,7 @@ class Recipe(Config):
             values = dict(values)
             if isinstance(values.get("inputs"), dict):
                 values["inputs"] = {
-                    stream: {"kind": kind_of(stream), **settings} if isinstance(settings, dict) else settings
+                    stream: {"kind": kind_of(str(stream)), **settings} if isinstance(settings, dict) else settings
                     for stream, settings in ((s, {} if v is None else v) for s, v in values["inputs"].items())
                 }
             if not values.get("run_dir") and values.get("name"):
@@ -182,7 +182,7 @@ def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
         raise RecipeError(f"no recipe at {path}" + (f"; there are {', '.join(there)}" if there else ""))
     try:
         values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also of text that is not UTF-8, of a 31st of June
         raise RecipeError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys, found {type(values).__name__}")
@@ -203,7 +203,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
         raise RecipeError(f"override {override!r}: write key.sub=value, such as train.steps=100")
     try:
         value = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(f"override {override!r}: the value is not YAML: {error}") from error
     *parents, last = key.split(".")
     place: Any = values

@@ -88,9 +88,10 @@ class RunDir:
 
     def read_status(self) -> dict[str, Any]:
         try:
-            return json.loads((self.path / "status.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            value = json.loads((self.path / "status.json").read_text())
+        except (FileNotFoundError, ValueError, RecursionError):
             return {}
+        return value if isinstance(value, dict) and type(value.get("step")) is int else {}
 
     def write_environment(self, values: dict[str, Any]) -> None:
         write_atomic(self.path / "environment.json", json.dumps(values, indent=1, sort_keys=True) + "\n")
@@ -139,11 +140,13 @@ def read_metrics(path: Path, until: int | None = None) -> list[tuple[str, dict[s
     if not path.exists():
         return []
     out = []
-    for line in path.read_text().split("\n"):
+    for line in path.read_text(errors="replace").split("\n"):
         try:
             values = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
+        if not isinstance(values, dict) or type(values.get("step")) is not int or "kind" not in values:
+            continue  # damaged, as a line that is cut
         if until is None or values["step"] <= until:
             out.append((line, values))
     return out

@@ -5,12 +5,17 @@ DIE_AT=fsync:4       killed as it is about to make its fourth call of os.fsync o
 SIGNAL_AT=evaluation SIGUSR1 as the second batch of an evaluation comes
 SIGNAL_AT="step 12"  SIGUSR1 in the middle of that step
 FILE_BYTES=100000    no file may grow larger: writing more is an error, as on a full disk
+MOUNT="size=1m DIR"  an empty file system of this size, or one that cannot be written (`ro`), in place of DIR, as this
+                     process and its children see it
+CLOCK_BACK=3600:50   time.time jumps back by so many seconds at its 50th call
 """
 
+import ctypes
 import os
 import resource
 import shutil
 import signal
+import time
 
 
 def install() -> None:
@@ -22,6 +27,40 @@ def install() -> None:
     if "FILE_BYTES" in os.environ:
         limit = int(os.environ["FILE_BYTES"])
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    if "MOUNT" in os.environ:
+        options, folder = os.environ["MOUNT"].split(" ", 1)
+        mount(folder, options)
+    if "CLOCK_BACK" in os.environ:
+        _clock_back(*map(int, os.environ["CLOCK_BACK"].split(":")))
+
+
+def mount(folder: str, options: str) -> None:
+    """A tmpfs over a folder in a mount namespace of this process, which must have one thread. OSError."""
+    CLONE_NEWNS, CLONE_NEWUSER, MS_RDONLY = 0x20000, 0x10000000, 1
+    libc = ctypes.CDLL(None, use_errno=True)
+    flags, data = (MS_RDONLY, None) if options == "ro" else (0, options.encode())
+    users = os.getuid(), os.getgid()
+    for call, arguments in (
+        (libc.unshare, (CLONE_NEWNS | CLONE_NEWUSER,)),
+        (libc.mount, (b"tmpfs", folder.encode(), b"tmpfs", ctypes.c_ulong(flags), data)),
+    ):
+        if call(*arguments):
+            raise OSError(ctypes.get_errno(), f"{call.__name__} {folder}: {os.strerror(ctypes.get_errno())}")
+        if call is libc.unshare:
+            for file, text in (("setgroups", "deny"), ("uid_map", f"0 {users[0]} 1"), ("gid_map", f"0 {users[1]} 1")):
+                with open(f"/proc/self/{file}", "w") as out:
+                    out.write(text)
+
+
+def _clock_back(seconds: int, count: int) -> None:
+    real, calls = time.time, 0
+
+    def jumped() -> float:
+        nonlocal calls
+        calls += 1
+        return real() - (seconds if calls >= count else 0)
+
+    time.time = jumped
 
 
 def _die_at(module, name: str, count: int) -> None:

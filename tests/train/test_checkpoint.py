@@ -18,7 +18,7 @@ from aura.train import checkpoint
 from aura.train.average import Average
 from aura.train.optim import make_optimizer
 from aura.train.rundir import RunError
-from aura.weights import load_weights
+from aura.weights import load_weights, read_tensors
 from tests.train import resume_worker
 from tests.train.batches import tiny_model, tiny_recipe
 from tests.train.test_parity import CASES, free_port
@@ -115,8 +115,10 @@ def test_a_weight_of_another_shape_or_a_pickle_is_refused_by_name(saved):
     torch.save({"a": torch.ones(1)}, file)
     blob = file.read_bytes().ljust(len(content), b"\0")[: len(content)]
     file.write_bytes(blob)
-    with pytest.raises(RunError, match=r"imu\.safetensors cannot be read as safetensors"):
+    with pytest.raises(RunError, match=r"imu\.safetensors is not what was written"):
         load_weights(newest, tiny_model(tiny_recipe()))
+    with pytest.raises(RunError, match=r"imu\.safetensors cannot be read as safetensors"):
+        read_tensors(file)
     file.write_bytes(content)
     recipe = tiny_recipe()
     wide = recipe.towers["imu"].model_copy(update={"width": 32})

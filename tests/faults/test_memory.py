@@ -1,0 +1,48 @@
+"""Memory over the steps of a run: flat, in the process that trains and in the one that reads."""
+
+import os
+import time
+
+import numpy as np
+
+from tests.faults.tally import Tally
+from tests.faults.test_kills import readers
+from tests.train.runs import last_step
+
+STEPS = int(os.environ.get("AURA_FAULTS_STEPS", 120))
+MOST = 2048  # bytes a step: 20 MB over 10,000; a batch is 60 kB
+
+
+def resident(pid: int) -> int:
+    """Bytes of a process that it shares with no other: what it inherited of the preloaded one does not count."""
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        return 1024 * sum(int(line.split()[1]) for line in file if line.startswith("Private_"))
+
+
+def test_memory_is_flat_over_the_steps_of_a_run(processes, tmp_path):
+    """The slope over the second half of the steps, by least squares; it is printed."""
+    settings = [f"train.steps={STEPS}", f"eval.every={STEPS}", "checkpoint.every=100", "log.row_ids=false"]
+    run = processes.pretrain(tmp_path / "run", *settings)
+    found: dict[str, list[tuple[int, int]]] = {"the training process": [], "the reading process": []}
+    while not run.over():
+        step = last_step(run.run_dir)
+        pids = [run.pids[0], *readers(run.pids[0])[:1]]
+        for series, pid in zip(found.values(), pids):
+            try:
+                series.append((step, resident(pid)))
+            except (OSError, ProcessLookupError):  # it ended since
+                continue
+        time.sleep(max(0.05, STEPS / 5000))
+    assert run.wait() == [0], run.text()[-3000:]
+    for name, series in found.items():
+        tally = Tally(f"memory of {name} over {STEPS} steps")
+        steps, size = np.array([(s, b) for s, b in series if STEPS // 2 <= s < STEPS]).T
+        slope = np.polyfit(steps, size, 1)[0] if np.ptp(steps) else 0.0
+        said = f"{slope:+.0f} bytes a step over the steps {steps.min()} to {steps.max()}, {size.max() / 1e6:.0f} MB at most"
+        # In a few steps what is allocated once weighs more than what would leak.
+        if slope > MOST and STEPS >= 2000:
+            tally.lose(said)
+        else:
+            tally.note(said)
+        tally.close()
+        assert size.max() < 1.5e9
