@@ -99,6 +99,8 @@ def test_runs_whose_processes_are_killed_at_random_end_as_if_nothing_had_happene
         exact = not {"one of two ranks", "the launcher"} & set(here)
         assert_same_run(run_dir, unbroken, rel=0.0 if exact else 1e-4)
         for kind in here:
-            tallies.setdefault(kind, Tally(f"SIGKILL to {kind}")).note("went on, same ids and losses")
+            if kind not in tallies:
+                tallies[kind] = Tally(f"SIGKILL to {kind}")
+            tallies[kind].note("went on, same ids and losses")
     for tally in tallies.values():
         tally.close()
