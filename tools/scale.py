@@ -48,9 +48,10 @@ def assume(machine: Machine, work: Work, words: list[str]) -> tuple[Machine, Wor
     for word in words:
         name, _, text = word.partition("=")
         link, _, inner = name.partition(".")
-        number = float(text) if text else 0.0
-        if not text:
-            raise ValueError(f"--assume {word}: write name=number, such as efficiency=0.3")
+        try:
+            number = float(text)
+        except ValueError:
+            raise ValueError(f"--assume {word}: write name=number, such as efficiency=0.3") from None
         if name in READING:
             work = replace(work, **{name: number})
         elif inner and link in ("inside", "between") and inner in ("bandwidth", "latency"):

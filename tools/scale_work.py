@@ -27,15 +27,18 @@ from aura.train.recipe import Recipe
 ROWS = 8
 
 
+NOTHING = ("aten::_unsafe_view", "aten::empty", "aten::empty_like", "aten::empty_strided", "aten::new_empty")
+
+
 class Operations(TorchDispatchMode):
-    """Counts operations that do something: views launch nothing."""
+    """Counts operations that do something: views and bare memory launch nothing."""
 
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += not func.is_view
+        self.count += not (func.is_view or func.name().partition(".")[0] in NOTHING)
         return func(*args, **(kwargs or {}))
 
 
