@@ -141,7 +141,7 @@ def picture(tables: dict[str, list[dict[str, Any]]], path: Path, title: str) -> 
         axis.set(title=name, ylabel="ms of a step", xlabel="ranks")
         axis.grid(axis="y", alpha=0.3)
     axes[0].legend(fontsize=8)
-    last = axes[-1]
+    last, ranks = axes[-1], []
     for name, lines in tables.items():
         ranks = [line["ranks"] for line in lines]
         speeds = [line["rows_per_s"] for line in lines]

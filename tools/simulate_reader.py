@@ -152,10 +152,10 @@ class UnreadRecord(Record):
         if self.whole:
             shard.storage.skim(shard.file, entry["offset"], entry["size"])  # pyright: ignore[reportAttributeAccessIssue]
 
-    def frames(self, video: str, times_s: np.ndarray) -> np.ndarray:
+    def frames(self, video: str, times_s: np.ndarray, fit: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         start, size = self._member(f"{video}.mp4")[:2]
         self.shard.storage.skim(self.shard.file, self.entry["offset"] + start, size)  # pyright: ignore[reportAttributeAccessIssue]
-        return np.zeros((len(times_s), self.side, self.side, 3), np.uint8)
+        return np.stack([fit(np.zeros((self.side, self.side, 3), np.uint8))] * len(times_s))
 
 
 class UnreadSplit(Split):

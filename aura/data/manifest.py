@@ -22,7 +22,8 @@ def read_manifest(content: bytes, where: str) -> dict:
         wrong = "converter"
     splits = manifest.get("splits")
     for name, about in splits.items() if isinstance(splits, dict) else [("", None)]:
-        shards = about.get("shards") if isinstance(about, dict) else None
+        about = about if isinstance(about, dict) else {}
+        shards = about.get("shards")
         kinds = {"file": str, "samples": int, "bytes": int, "sha256": str, "index_sha256": str}
         if not isinstance(shards, list) or not all(
             isinstance(shard, dict) and all(type(shard.get(key)) is kind for key, kind in kinds.items())

@@ -103,7 +103,7 @@ class Storage:
             pass
 
         found = [self._retried(name, lambda name=name: self._info(name)) for name in names]
-        return [info and info["size"] for info in found]
+        return [None if info is None else info["size"] for info in found]
 
     def _info(self, name: str) -> dict | None:
         """What fsspec says of a remote file; None where the storage says that there is none."""
