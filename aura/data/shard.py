@@ -112,7 +112,9 @@ class Shard:
         storage, name = self._index()
         path = storage.folder / name
         if path.is_file():
-            if self.index_sha256 and 0 < path.stat().st_size <= HASHED_BYTES and hashed(path) != self.index_sha256:
+            about = path.stat()
+            small = 0 < about.st_size <= HASHED_BYTES
+            if self.index_sha256 and small and hashed(path, about.st_mtime_ns) != self.index_sha256:
                 raise ShardError(
                     f"{path}: SHA-256 differs from the manifest's of {self.storage.root}; copy it again (of the cache: delete it)"
                 )
@@ -140,8 +142,8 @@ def cache_folder() -> Path:
 
 
 @lru_cache(maxsize=1 << 16)
-def hashed(path: Path) -> str:
-    """SHA-256 of an index, of which a process looks at once."""
+def hashed(path: Path, changed_ns: int) -> str:
+    """SHA-256 of an index, at which a process looks once as long as it does not change."""
     return sha256_of(path)
 
 

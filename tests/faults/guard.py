@@ -31,14 +31,14 @@ def guarded(action: Callable[[], Any], own: tuple = OWN, limit_s: float = LIMIT_
     receive, send = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.close(receive)
-        found = ("lost", "no result")
-        try:
+        try:  # whatever happens, the child ends here: it must not go on as a second test run
+            os.close(receive)
             found = _inside(action, own)
-        finally:
             with os.fdopen(send, "w") as file:
                 json.dump(found, file)
             os._exit(0)
+        finally:
+            os._exit(1)
     os.close(send)
     with os.fdopen(receive, "rb") as file:
         ready = select.select([file], [], [], limit_s)[0]
