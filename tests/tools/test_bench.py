@@ -90,7 +90,7 @@ def test_peers_parse_the_same_numbers(cases, jobs):
     assert size == pytest.approx(1, rel=0.5)
     names, types = bench_convert.pamap2_columns()
     theirs = pd.read_csv(recording.file.path, sep=" ", names=names, usecols=list(types), dtype=types)
-    times, activity, values, notes = pamap2.read(recording, False)
+    times, activity, values, _, notes = pamap2.read(recording, False)  # the heart rate is read beside
     assert np.array_equal(times, theirs["c0"])
     assert np.array_equal(activity, theirs["c1"])
     assert np.allclose(np.concatenate(values, 1), theirs.iloc[:, 2:], rtol=1e-6)
