@@ -137,10 +137,11 @@ def picture(tables: dict[str, list[dict[str, Any]]], path: Path, title: str) -> 
             heights = [1000 * line[part] for line in lines]
             axis.bar(range(len(lines)), heights, bottom=bottom, label=part, color=plt.get_cmap("tab10")(i))
             bottom = [a + b for a, b in zip(bottom, heights)]
-        axis.set_xticks(range(len(lines)), [f"{line['ranks']}\n{line['rows']:.4g} rows each" for line in lines])
-        axis.set(title=name, ylabel="ms of a step", xlabel="ranks")
+        axis.set_xticks(range(len(lines)), [f"{line['ranks']}\nx {line['rows']:.4g}" for line in lines])
+        axis.set(title=name, ylabel="ms of a step", xlabel="ranks x rows of each", ylim=(0, 1.05 * max(bottom)))
         axis.grid(axis="y", alpha=0.3)
-    axes[0].legend(fontsize=8)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles[::-1], names[::-1], loc="outside left center", fontsize=8)
     last, ranks = axes[-1], []
     for name, lines in tables.items():
         ranks = [line["ranks"] for line in lines]
@@ -148,7 +149,8 @@ def picture(tables: dict[str, list[dict[str, Any]]], path: Path, title: str) -> 
         (drawn,) = last.plot(ranks, speeds, "o-", label=name)
         last.plot(ranks, [speeds[0] * r / ranks[0] for r in ranks], "--", color=drawn.get_color(), alpha=0.5)
     last.set(xscale="log", yscale="log", xlabel="ranks", title="rows a second; dashed: in proportion")
-    last.set_xticks(ranks, [str(r) for r in ranks])
+    ticks = [line["ranks"] for line in next(iter(tables.values()))]
+    last.set_xticks(ticks, [str(r) for r in ticks])
     last.minorticks_off()
     last.grid(alpha=0.3)
     last.legend(fontsize=8)

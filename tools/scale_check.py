@@ -1,7 +1,7 @@
 """Measures training steps on this machine's CPUs beside what `aura/train/cost.py` predicts: for `tools/scale.py --check`.
 
 The machine's numbers come from small measurements of their own (a matrix product, the towers at two numbers of rows, an update,
-gloo between two processes, reading), none from the steps that are predicted. Processes that share cores, with each other and with
+gloo between as many processes, reading), none from the steps that are predicted. Processes that share cores, with each other and with
 other work, wait for them: how long, Linux counts (schedstat), and the prediction is made for a machine that is slower by so much.
 
 python tools/scale_check.py FILE    one rank of a measured run, started by the above
@@ -65,6 +65,13 @@ def calibrate(recipe: Recipe, work: Work, few: int = 8, many: int = 32) -> Machi
         return lambda: compute_loss(model(augment(part, recipe.inputs)), part, recipe.objective)[0].backward()
 
     short, long = (cpu_seconds(passes(rows)) for rows in (few, many))
+    updates = []
+    for _ in range(5):  # after a pass, as in a step: the parameters are in no cache
+        passes(few)()
+        started = time.process_time()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        updates.append(time.process_time() - started)
     row = (long - short) / (many - few)
     efficiency = tower_flops(work, Layout(1, 1)) / row / flops
     return replace(
@@ -74,30 +81,34 @@ def calibrate(recipe: Recipe, work: Work, few: int = 8, many: int = 32) -> Machi
         efficiency=efficiency,
         operation_s=max(0.0, short - few * row) / work.operations,
         loss_flops=flops,
-        memory_bandwidth=64 * work.trained / cpu_seconds(optimizer.step),
-        inside=link(),
-        jitter=0.0,  # what processes wait for each other is in the slowdown here
+        memory_bandwidth=64 * work.trained / statistics.median(updates),
     )
 
 
-def link(small: int = 1024, large: int = 4 << 20) -> Link:
-    """Between two processes: of all-reduces of few and of many bytes."""
+def link(ranks: int, small: int = 1024, large: int = 4 << 20) -> Link:
+    """Between so many processes that compute in between: of all-reduces of few and of many bytes, the median."""
+    if ranks == 1:
+        return CPU_NODE.inside
     with tempfile.TemporaryDirectory() as folder:
-        processes.spawn(_time_all_reduce, (folder, small, large), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
+        processes.spawn(_time_all_reduce, (ranks, folder, small, large), nprocs=ranks)  # pyright: ignore[reportPrivateImportUsage]
         short, long = json.loads((Path(folder) / "times").read_text())
-    return Link(bandwidth=(large - small) / (long - short), latency=short / 2)  # two processes: 2 (R-1)/R is 1
+    traffic = 2 * (ranks - 1) / ranks * (large - small)
+    return Link(bandwidth=traffic / max(1e-9, long - short), latency=short / (2 * (ranks - 1)))
 
 
-def _time_all_reduce(rank: int, folder: str, small: int, large: int) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    found = []
+def _time_all_reduce(rank: int, ranks: int, folder: str, small: int, large: int) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks)
+    matrix, found = torch.randn(256, 256), []
     for size in (small, large):
         tensor, times = torch.zeros(size // 4), []
-        for _ in range(20):
+        for _ in range(60):
+            for _ in range(20):  # some milliseconds
+                matrix @ matrix
             started = time.perf_counter()
             dist.all_reduce(tensor)
             times.append(time.perf_counter() - started)
-        found.append(min(times))  # the moment when nothing else ran
+        found.append(statistics.median(times[10:]))
     if rank == 0:
         (Path(folder) / "times").write_text(json.dumps(found))
     dist.destroy_process_group()
@@ -162,8 +173,9 @@ def check(
         for case in cases:
             found[case].append(measure(recipe, *case, steps))
             print(f"{case[0]} ranks, batch {case[1]}: {found[case][-1][0]:.3f} s", file=sys.stderr)
-    lines = []
+    lines, links = [], {count: link(count) for count in ranks}
     for (count, batch), measured in found.items():
+        machine = replace(machine, inside=links[count])
         layout = Layout(count, batch, recipe.train.chunk, workers=0)
         predicted = [step(work, layout, replace(machine, slowdown=slow)) for _, slow in measured]
         seconds = [p["step"] for p in predicted]
@@ -177,6 +189,7 @@ def check(
                 "predicted": statistics.median(seconds),
                 "error": statistics.median(p / s - 1 for (s, _), p in zip(measured, seconds)),
                 "parts": predicted[0],
+                "link": vars(links[count]),
             }
         )
     return lines

@@ -46,6 +46,7 @@ def contrast(
     label_smoothing: float = 0.0,
     lean: bool = False,
     gathered: Callable[[Tensor], Tensor] = gather,
+    all_both: Tensor | None = None,
 ) -> Contrast:
     """Symmetric InfoNCE (van den Oord et al. 2018, Radford et al. 2021) or sigmoid loss (Zhai et al. 2023, eq. 1).
 
@@ -63,14 +64,14 @@ def contrast(
     gradients: an average over ranks, as DDP makes it, wants the factor R once. It is in the training step, not in here.
 
     `lean`: the same value and gradient without ever holding the matrix of logits (see `lean.py`). `gathered`: `once()`
-    where the same a or b stands in several pairs.
+    where the same a or b stands in several pairs. `all_both`: `gather(both)`, where it is known.
     Everything is float32 (float64 if given), outside of autocast.
     """
     with torch.autocast(a.device.type, enabled=False):
         a, b, scale = (x if x.dtype == torch.float64 else x.float() for x in (a, b, scale))
         bias = scale.new_zeros(1) if bias is None else bias.to(scale.dtype)
         rank, _ = world()
-        all_both = gather(both)
+        all_both = gather(both) if all_both is None else all_both
         mine, everyone = both.nonzero()[:, 0], all_both.nonzero()[:, 0]
         count = len(everyone)
         # Every collective is called on every rank, whatever its rows lack: only then do ranks decide, by a global count.

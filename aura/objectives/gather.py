@@ -51,6 +51,17 @@ def total_over_ranks(x: Tensor) -> Tensor:
     return total
 
 
+def logsumexp_over_ranks(x: Tensor) -> Tensor:
+    """The log of the sum over ranks of exp(x), without gradient; every rank must call it. No rank holds all ranks' x."""
+    if world()[1] == 1:
+        return x
+    top = x.clone()
+    dist.all_reduce(top, op=dist.ReduceOp.MAX)
+    total = (x - top).exp_()
+    dist.all_reduce(total)
+    return total.log_().add_(top)
+
+
 def _gather(x: Tensor) -> Tensor:
     # Bools travel as bytes: not every backend knows them.
     sent = x.contiguous().view(torch.uint8) if x.dtype == torch.bool else x.contiguous()

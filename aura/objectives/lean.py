@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aura.objectives.gather import gather
+from aura.objectives.gather import logsumexp_over_ranks
 from aura.objectives.rows import Rows, overlapping, same_meaning
 
 Tile = tuple[int, int, int, int]  # top, bottom, left, right
@@ -224,7 +224,7 @@ class _Infonce(torch.autograd.Function):
             columns.add(slice(left, right), z, scratch, 0)
         row_lse = rows.result()
         # The rows of the other ranks: each holds a part of every column's sum.
-        column_lse = gather(columns.result()[None]).logsumexp(0)
+        column_lse = logsumexp_over_ranks(columns.result())
         total = (row_lse.sum(dtype=torch.float64) + column_lse[own].sum(dtype=torch.float64) - aligned) * factor
         if any(ctx.needs_input_grad[:3]):
             gradients = Gradients(a, b, scale)

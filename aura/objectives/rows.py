@@ -43,8 +43,10 @@ class Rows:
         return cls(recording, start_s.double(), span_s.double(), meaning)
 
     def gather(self) -> Rows:
-        """The rows of all ranks, in the order of ranks."""
-        return Rows(gather(self.recording), gather(self.start_s), gather(self.span_s), gather(self.meaning))
+        """The rows of all ranks, in the order of ranks, by one collective."""
+        parts = [self.recording, self.start_s.view(torch.int64), self.span_s.view(torch.int64), self.meaning]
+        recording, start, span, meaning = (part.flatten() for part in gather(torch.stack(parts)[None]).unbind(1))
+        return Rows(recording, start.view(torch.float64), span.view(torch.float64), meaning)
 
     def __getitem__(self, index: Tensor | slice) -> Rows:
         return Rows(self.recording[index], self.start_s[index], self.span_s[index], self.meaning[index])

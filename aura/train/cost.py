@@ -31,8 +31,8 @@ class Machine:
 
     node           ranks of a node
     flops          peak of a rank in the precision of the towers, dense (bf16: 989e12 in the data sheet)
-    efficiency     share of it that the towers reach. open_clip's public runs give 0.11 to 0.13 over the whole step (ViT-B/32
-                   on 128 A100, ViT-L/14 on 1,024); the matrix products alone reach more
+    efficiency     share of it that the towers reach. Public runs of open_clip give 0.10 to 0.13 of A100's over the whole step
+                   (ViT-B/32 on 128 of them, ViT-L/14 on 1,024; docs/scale.md)
     operation_s    seconds until an operation is launched: a pass of few rows takes this for each of its operations
     ahead          operations are launched while others run (a GPU): the longer of both counts. Else (a CPU) they add up
     loss_flops     float32 products of the loss as they are reached (peak without tensor cores 67e12)
@@ -43,18 +43,18 @@ class Machine:
     scatter        the library sums into parts (reduce-scatter); gloo sums everything everywhere instead
     overlap        share of the backward pass behind which the gradients' traffic hides
     copy           bytes a second of putting a batch together and to the device, in the training process
-    row_s          of every row of the whole batch, on every rank: names of rows are gathered, sorted, hashed
+    row_s          of every row of the whole batch, on every rank: counted in the position, 30 to 65 ns measured
     step_s         of every step: Python of the loop, statistics, log
     jitter         standard deviation of a rank's computing over the ranks, as a share: the slowest decides
     storage        bytes a second that a node reads
     open_s         seconds until an opening or request is answered
-    slowdown       by how much longer all of it takes since processes share cores
+    slowdown       by how much longer computing and reading take since processes share cores
     """
 
     name: str = "8 x H100/H200"
     node: int = 8
     flops: float = 989e12
-    efficiency: float = 0.2
+    efficiency: float = 0.15
     operation_s: float = 8e-6
     ahead: bool = True
     loss_flops: float = 35e12
@@ -65,7 +65,7 @@ class Machine:
     scatter: bool = True
     overlap: float = 0.6
     copy: float = 8e9
-    row_s: float = 2e-6
+    row_s: float = 5e-8
     step_s: float = 5e-3
     jitter: float = 0.03
     storage: float = 5e9
@@ -223,6 +223,21 @@ def rank_bytes(work: Work, layout: Layout) -> dict[str, float]:
     }
 
 
+def gather_traffic(work: Work, layout: Layout, machine: Machine) -> float:
+    """Seconds in which the losses of all ranks become one: embeddings and back, and what is short but waited for."""
+    ranks = layout.ranks
+    if ranks == 1:
+        return 0.0
+    size = layout.batch * work.width * FLOAT
+    back = all_gather if machine.scatter else all_reduce
+    embeddings = gathered_columns(work.objective) * (all_gather(size, ranks, machine) + back(size, ranks, machine))
+    # Keys of rows, presence, signals; statistics, faults of reading, the hash of the rows.
+    short = 3 * all_gather(0, ranks, machine) + 3 * all_reduce(0, ranks, machine)
+    lean = work.objective.lean and work.objective.loss == "infonce"
+    columns = 2 * len(work.objective.pairs) * all_reduce(FLOAT * layout.batch, ranks, machine) if lean else 0.0
+    return embeddings + short + columns
+
+
 def gradient_traffic(work: Work, layout: Layout, machine: Machine) -> tuple[float, float]:
     """Seconds of a step's traffic of gradients and parameters: that which may hide behind the backward pass, and the rest."""
     ranks, trained = layout.ranks, FLOAT * work.trained
@@ -246,27 +261,22 @@ def step(work: Work, layout: Layout, machine: Machine) -> dict[str, float]:
     launched = layout.chunks * work.operations + (layout.chunks * work.again if layout.chunks > 1 else 0)
     arithmetic, launching = tower_flops(work, layout) / speed, launched * machine.operation_s
     towers = max(arithmetic, launching) if machine.ahead else arithmetic + launching
-    gather = 0.0
-    if ranks > 1:
-        size = gathered_columns(work.objective) * layout.batch * work.width * FLOAT
-        back = all_gather if machine.scatter else all_reduce
-        gather = all_gather(size, ranks, machine) + back(size, ranks, machine)
     hidden, open_ = gradient_traffic(work, layout, machine)
     # Gradients travel in the backward pass of the last chunk alone.
     backward = towers * work.backward / max(1.0, work.forward + work.backward) / layout.chunks
     shared = ranks if layout.stage else 1
-    parts = {
+    computing = {
         "towers": towers,
         "loss": loss_flops(work.objective, work.width, rows, layout.batch) / machine.loss_flops,
-        "gather": gather,
-        "gradients": max(0.0, hidden - machine.overlap * backward) + open_,
         # AdamW and clipping: parameter, gradient and two moments, read and written, about twice.
         "optimizer": 64 * work.trained / shared / machine.memory_bandwidth,
         "handover": rows * work.row_bytes / machine.copy,
         "loop": machine.step_s + machine.row_s * layout.batch,
         "slowest": machine.jitter * towers * math.sqrt(2 * math.log(ranks)),  # the expected maximum of normal deviates
     }
-    parts = {name: seconds * machine.slowdown for name, seconds in parts.items()}
+    parts = {name: seconds * machine.slowdown for name, seconds in computing.items()}
+    parts["gather"] = gather_traffic(work, layout, machine)
+    parts["gradients"] = max(0.0, hidden - machine.overlap * backward * machine.slowdown) + open_
     train = sum(parts.values())
     read = reading(work, layout, machine)
     parts["wait"] = read if layout.workers == 0 else max(0.0, read - train)

@@ -20,7 +20,7 @@ from aura.objectives.fine import (
     token_batch_contrast,
     token_contrast,
 )
-from aura.objectives.gather import once, total_over_ranks, world
+from aura.objectives.gather import gather, once, total_over_ranks, world
 from aura.objectives.rows import Rows
 
 
@@ -38,14 +38,19 @@ def compute_loss(output: Embeddings, batch: Batch, objective: Objective) -> tupl
     total = output.log_scale.new_zeros(())
     parts: dict[str, Tensor] = {}
     scales = output.log_scale.exp()
+    boths = [
+        torch.stack([side(stream, pair.space)[1] for stream in name.split(":")]).all(0)
+        for name, pair in objective.pairs.items()
+    ]
+    all_boths = gather(torch.stack(boths, 1)) if boths else None
     for i, (name, pair) in enumerate(objective.pairs.items()):
         a, b = name.split(":")
-        (x, has_x), (y, has_y) = side(a, pair.space), side(b, pair.space)
+        x, y, both = side(a, pair.space)[0], side(b, pair.space)[0], boths[i]
         with_text = has_text(a, b)
         result = contrast(
             x,
             y,
-            has_x & has_y,
+            both,
             rows,
             everyone,
             scales[i : i + 1],
@@ -56,12 +61,13 @@ def compute_loss(output: Embeddings, batch: Batch, objective: Objective) -> tupl
             label_smoothing=pair.label_smoothing,
             lean=objective.lean,
             gathered=gathered,
+            all_both=None if all_boths is None else all_boths[:, i],
         )
         total = total + pair.weight * result.loss
         share = result.count / world()[1]  # equal on all ranks: the sum over ranks gives it back
         parts[f"loss/{name}"], parts[f"accuracy/{name}"], parts[f"rows/{name}"] = result.loss, result.accuracy, share
         if pair.within:
-            inner = within(output.moments[a], output.moments[b], has_x & has_y, scales[i : i + 1])
+            inner = within(output.moments[a], output.moments[b], both, scales[i : i + 1])
             total = total + pair.within * inner
             parts[f"within/{name}"] = inner
     for name, fine in objective.fine.items():

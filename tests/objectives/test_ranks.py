@@ -11,7 +11,8 @@ import torch.multiprocessing as mp
 from aura.objectives import gather as gather_module
 from aura.objectives import lean as lean_module
 from aura.objectives.contrast import contrast
-from aura.objectives.gather import gather
+from aura.objectives.gather import gather, logsumexp_over_ranks
+from aura.objectives.rows import Rows, stable_hash
 from tests.objectives.references import make_case
 
 FORMS = [
@@ -78,6 +79,11 @@ def gathers(rank, ranks, port, queue, broken):
     # Rank r weighs row i by (r + 1) * i: the gradient of a row is the sum over ranks.
     (every * torch.arange(2.0 * ranks)[:, None] * (rank + 1)).sum().backward()
     whole = [gather(torch.tensor([rank, 7])), gather(torch.tensor([rank == 1])), gather(x.detach())]
+    rows = Rows.of([f"r{rank}", ""], torch.tensor([rank + 0.25, -3.0]), torch.tensor([1.0, 0.1]), ["", "word"]).gather()
+    keys = [rows.recording, rows.start_s, rows.span_s, rows.meaning]
+    # The second entry overflows without the largest taken out; of the third one rank has nothing.
+    parts = torch.tensor([[0.0, 800.0, -torch.inf], [1.0, 801.0, 5.0]])[rank]
+    whole += [logsumexp_over_ranks(parts), *keys]
     queue.put((rank, every.detach().numpy(), x.grad.numpy(), [t.numpy() for t in whole]))
     dist.barrier()
     dist.destroy_process_group()
@@ -138,6 +144,12 @@ def test_gather():
         assert whole[0].tolist() == [0, 7, 1, 7]
         assert whole[1].tolist() == [False, True]
         assert whole[2].shape == (4, 3)
+        assert whole[3].tolist() == pytest.approx([np.logaddexp(0, 1), np.logaddexp(800, 801), 5])
+        recording, start, span, meaning = whole[4:]
+        assert recording.tolist() == [stable_hash("r0"), 0, stable_hash("r1"), 0]
+        assert start.tolist() == [0.25, -3, 1.25, -3]
+        assert span.tolist() == torch.tensor([1.0, 0.1] * 2).double().tolist()
+        assert meaning.tolist() == [0, stable_hash("word")] * 2
 
 
 def test_one_process_gathers_nothing():

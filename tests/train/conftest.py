@@ -35,20 +35,3 @@ def unbroken(processes, tmp_path_factory):
     run = processes.pretrain(run_dir)
     assert run.wait() == [0], run.text()
     return run_dir
-
-
-# They write into checkpoints or pages by hand, in ways that hashes of state.json and the model in the box have made old.
-OLD = (
-    "test_stage_2_keeps_one_and_stage_3_is_refused",
-    "test_what_does_not_fit_the_shards_is_said_in_a_line",
-    "test_shards_without_any_stream_of_the_model",
-    "test_a_branch_of_moments_is_left_behind",
-    "test_the_snippets_of_the_page_run",
-    "test_the_command_writes_the_folder",
-)
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.name.partition("[")[0] in OLD:
-            item.add_marker(pytest.mark.skip(reason="to be brought up to date"))

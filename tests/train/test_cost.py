@@ -17,6 +17,7 @@ from aura.train.cost import (
     all_gather,
     all_reduce,
     bottleneck,
+    gather_traffic,
     gathered_bytes,
     gathered_columns,
     gradient_traffic,
@@ -127,7 +128,21 @@ def test_more_ranks_never_make_a_step_of_one_batch_longer_until_traffic_does():
     assert few["towers"] == WORK.operations * GPU_NODE.operation_s  # a row a rank: nothing but launches
     slowed = step(WORK, Layout(2, 64, workers=0), replace(CPU_NODE, slowdown=3.0, open_s=0.0))
     plain = step(WORK, Layout(2, 64, workers=0), replace(CPU_NODE, open_s=0.0))
-    assert slowed["step"] == pytest.approx(3 * plain["step"])
+    traffic = plain["gather"] + plain["gradients"]
+    assert slowed["step"] - traffic == pytest.approx(3 * (plain["step"] - traffic))
+
+
+def test_what_is_gathered_grows_with_the_batch_and_waits_for_each_rank():
+    still = replace(GPU_NODE, inside=Link(1e9, 0.0))
+    size, pairs = 1024 * 512 * 4, 3
+    lean = gather_traffic(WORK, Layout(8, 1024), still)
+    assert lean == pytest.approx(2 * 2 * 7 / 8 * size / 1e9 + 2 * pairs * 2 * 7 / 8 * 4096 / 1e9)
+    plain = replace(WORK, objective=PAIRS)
+    assert gather_traffic(plain, Layout(8, 1024), still) == pytest.approx(2 * 3 * 7 / 8 * size / 1e9)
+    waiting = replace(GPU_NODE, inside=Link(1e30, 1.0))
+    # 3 short gathers, 3 short sums; 3 embeddings there and back: each passes 7 ranks, a sum twice.
+    assert gather_traffic(plain, Layout(8, 1024), waiting) == pytest.approx(7 * (3 + 3 * 2 + 3 + 3))
+    assert gather_traffic(plain, Layout(1, 1024), waiting) == 0
 
 
 def test_hidden_traffic_is_what_the_backward_pass_covers():

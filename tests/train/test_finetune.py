@@ -13,6 +13,7 @@ from aura.train.finetune import finetune_recipe
 from aura.train.loaded import load_run
 from aura.train.recipe import RecipeError
 from aura.train.rundir import RunError
+from aura.weights import state_digest
 from tests.train.runs import ROOT, metrics, status
 from tests.train.test_recipes_evaluate import evaluated, script  # noqa: F401
 from tests.train.test_runs_bad_input import refused
@@ -115,7 +116,7 @@ def test_a_branch_of_moments_is_left_behind(unbroken, shards, tmp_path):
     state = json.loads((folder / "state.json").read_text())
     for name, about in state["files"].items():
         about["size"] = (folder / name).stat().st_size
-    (folder / "state.json").write_text(json.dumps(state))
+    (folder / "state.json").write_text(json.dumps(state | {"sha256": state_digest(state)}))
     recipe = finetune_recipe(folder, [Source(path=str(shards))], [], streams=["imu"])
     assert recipe.towers["imu"].moments is None
     build(recipe, "no", None)
