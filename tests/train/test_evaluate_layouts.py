@@ -91,8 +91,8 @@ def test_scenarios_of_egoexo4d_by_words(unbroken, takes, tmp_path):
         (["--prompts", "../utd_mhad.yaml"], "classes: Field required; name: unknown key; did you mean 'label'?"),
         (["--placements", "left knee"], "no sensor is at the left knee; there are chest, left ankle, left wrist,"),
         (["--fuse", "imu+video"], "the model has no stream video; it has imu, mocap"),
-        (["--task", "localize"], "imu and mocap are to be compared, and the shards have imu, text alone"),
-        (["--task", "sync"], "imu and mocap are to be compared, and the shards have imu, text alone"),
+        (["--task", "localize"], "imu and mocap are to be compared, and the shards have imu, series_heart, text alone"),
+        (["--task", "sync"], "imu and mocap are to be compared, and the shards have imu, series_heart, text alone"),
     ],
 )
 def test_what_does_not_fit_the_shards_is_said_in_a_line(unbroken, sensors, tmp_path, capsys, words, told):
@@ -125,5 +125,5 @@ def test_shards_without_any_stream_of_the_model(processes, sensors, tmp_path, ca
             f"{sensors}:test",
         ]
         assert main([str(word) for word in words]) == 1
-        told = "the shards have none of the streams that recipe tiny reads (mocap); they have imu, text"
+        told = "the shards have none of the streams that recipe tiny reads (mocap); they have imu, series_heart, text"
         assert capsys.readouterr().err == f"error: {told}\n"

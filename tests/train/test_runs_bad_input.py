@@ -162,6 +162,7 @@ def test_what_one_rank_finds_before_the_first_step_all_ranks_say(processes, shar
         shutil.copy(folder / f"val-000000.{end}", folder / f"train-000001.{end}")
     second = manifest["splits"]["val"]["shards"][0] | {"file": "train-000001.tar"}
     manifest["splits"]["train"]["shards"].append(second)
+    manifest["splits"]["train"]["samples"] += second["samples"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     os.truncate(folder / "train-000001.tar", 1000)
     run = processes.pretrain(tmp_path / "run", f"data.sources.0.path={folder}", ranks=2)
