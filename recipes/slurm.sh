@@ -23,8 +23,10 @@ set -euo pipefail
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export ACCELERATE_CONFIG=${ACCELERATE_CONFIG:-accelerate_config_two_nodes.yaml}
 export PROCESSES=$((SLURM_NNODES * ${SLURM_GPUS_ON_NODE:-8}))
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=170  # the launcher kills after 30 s otherwise, also in the middle of a save
 export FIRST=$first PORT=$((20000 + SLURM_JOB_ID % 20000))
 
+before=$(cat "$RUN_DIR/status.json" 2>/dev/null || true)
 code=0
 # In single quotes: each node has a SLURM_NODEID of its own.
 srun bash -c 'exec accelerate launch --config_file "$ACCELERATE_CONFIG" \
@@ -32,7 +34,9 @@ srun bash -c 'exec accelerate launch --config_file "$ACCELERATE_CONFIG" \
   --main_process_ip "$FIRST" --main_process_port "$PORT" \
   recipes/pretrain.py "$@" run_dir="$RUN_DIR"' launch "$@" || code=$?
 
-if grep -q '"state": "preempted"' "$RUN_DIR/status.json"; then
+# Only where this job wrote it: one that was refused before it began leaves the status of the last.
+after=$(cat "$RUN_DIR/status.json" 2>/dev/null || true)
+if [[ $after != "$before" && $after == *'"state": "preempted"'* ]]; then
   echo "stopped in time, queued again"
   scontrol requeue "$SLURM_JOB_ID"
   exit 0

@@ -17,11 +17,10 @@ import aura.interrupt  # noqa: F401  # first: what follows takes long to import
 
 # isort: split
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
+from aura.evaluation.result import read_results
 from aura.inference.model import Aura
 from aura.inference.phrases import read_phrases
 from aura.inference.words import known_words
@@ -62,15 +61,6 @@ def main(words: list[str] | None = None) -> int:
     for file in sorted(path for path in arguments.out.rglob("*") if path.is_file()):
         print(f"{file.stat().st_size / 1e6:9.3f} MB  {file}")
     return 0
-
-
-def read_results(folder: Path) -> dict[str, Any]:
-    """results.json of an evaluation. ValueError where there is none."""
-    file = folder / "results.json"
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} is not of recipes/evaluate.py: {error}") from error
 
 
 if __name__ == "__main__":

@@ -16,25 +16,9 @@ import aura.interrupt  # noqa: F401  # first: what follows takes long to import
 
 # isort: split
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
-
-
-def results_in(folder: Path) -> dict[str, Any]:
-    """results.json of an evaluation. ValueError where there is none."""
-    file = folder / "results.json"
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{file} does not exist: name a folder that recipes/evaluate.py wrote (--out)") from None
-    except ValueError as error:
-        raise ValueError(f"{file} is not JSON: {error}") from error
-    if not isinstance(found, dict) or "task" not in found:
-        raise ValueError(f"{file} was not written by recipes/evaluate.py: it names no task")
-    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,13 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
     add("--revision", help="a branch, made where it is missing (default: main)")
     options = parser.parse_args(arguments)
 
+    from aura.evaluation.result import read_results
     from aura.hub import HubError, check_name, push_folder
     from aura.train.push import as_release
     from aura.weights import RunError
 
     try:
         check_name(options.repo)
-        results = [results_in(folder) for folder in options.results]
+        results = [read_results(folder) for folder in options.results]
         with tempfile.TemporaryDirectory() as temporary:
             folder = as_release(options.model, Path(temporary) / "release", results, options.licence)
             pushed = push_folder(

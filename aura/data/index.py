@@ -63,7 +63,8 @@ class Split:
         shards at once where its block lies in both."""
         storage, tables = self.shards[0].storage, self.shards[0].tables  # of the whole folder
         storage.keep_open(files_to_keep(FILES_OF_A_STREAM * streams, sources + 1))
-        cached(cache_folder()).keep_open(files_to_keep(2 * streams * sources, sources + 1))
+        copies = cached(cache_folder())  # of all that this process reads
+        copies.keep_open(max(copies.kept_open, files_to_keep(2 * streams * sources, sources + 1)))
         tables.limit = max(TABLE_BYTES, 2 * 4 * streams * max(shard.samples for shard in self.shards))
 
     def locate(self, i: int) -> tuple[Shard, int]:
@@ -217,7 +218,12 @@ class Record:
     def _layout(self, array: str) -> tuple[int, np.dtype, list[int]]:
         """Where an array's first item is in the sample, its dtype and shape: the data ends where the file does."""
         start, size, dtype, shape = self._member(f"{array}.npy")
-        kind = np.dtype(dtype)
+        try:
+            kind = np.dtype(dtype)
+        except (TypeError, ValueError):
+            kind = np.dtype(object)
+        if kind.kind not in "biuf":  # an index may be a stranger's: read into objects, bytes would be their addresses
+            raise BadSample(f"{self.where}.{array}.npy: the index says {dtype!r}, arrays are of plain numbers")
         begin = start + size - math.prod(shape) * kind.itemsize
         if begin <= start:
             raise BadSample(f"{self.where}.{array}.npy: {size} bytes are not an array of {kind} {tuple(shape)}")

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import multiprocessing.queues
+import os
 import signal
+import sys
+import tempfile
 import threading
+import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +26,7 @@ from aura.data.storage import StorageError
 from aura.data.writer import ShardError
 
 AHEAD = 2  # steps that each process reads ahead
+START_S, STARTS = 30.0, 3  # until a process must have begun, and how often they are started
 DIED = ("exited unexpectedly", "killed by signal")  # as torch says it
 
 
@@ -32,17 +39,7 @@ def iterate(parts: Callable[[int, int], Iterator[Part]], workers: int) -> Iterat
     if workers == 0:
         yield from parts(0, 1)
         return
-    loader = DataLoader(
-        _Parts(parts),
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=AHEAD,
-        worker_init_fn=_start_worker,
-        generator=torch.Generator(),  # it draws a seed: not from the random state of the training
-    )
-    before = set(multiprocessing.active_children())
-    running = _started(loader)
-    READING.update(set(multiprocessing.active_children()) - before)
+    running = _started(parts, workers)
     try:
         for part in running:
             if part.error is not None:
@@ -54,13 +51,46 @@ def iterate(parts: Callable[[int, int], Iterator[Part]], workers: int) -> Iterat
             raise
         told = str(error) or type(error).__name__
         raise ReadError(
-            f"a reading process died, most likely for want of memory ({told}); lower data.workers"
+            f"a reading process died ({told}); where it does not say above of what, most likely for want of memory: lower"
+            " data.workers"
         ) from error
     finally:
         del running  # ends the processes now, not when the last traceback of an error is gone
 
 
-def _started(loader: DataLoader) -> Iterator[Part]:
+def _started(parts: Callable[[int, int], Iterator[Part]], workers: int) -> Iterator[Part]:
+    """The parts of processes that have all begun to run.
+
+    A fork can hang in the child before any code of ours: before 3.11.10 Python waits there for a lock that another thread held at
+    that moment, such as one of gloo's that frees the tensors of a collective (CPython gh-112275). A child that gives no sign
+    has touched nothing yet; all are killed, and started again. ReadError where they do not begin.
+    """
+    for _ in range(STARTS):
+        signs = multiprocessing.Semaphore(0)
+        loader = DataLoader(
+            _Parts(parts),
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=AHEAD,
+            worker_init_fn=partial(_start_worker, signs),
+            generator=torch.Generator(),  # it draws a seed: not from the random state of the training
+        )
+        before = set(multiprocessing.active_children())
+        running = _iterated(loader)
+        begun = set(multiprocessing.active_children()) - before
+        READING.update(begun)
+        end = time.monotonic() + START_S
+        if all(signs.acquire(timeout=max(0.0, end - time.monotonic())) for _ in range(workers)):
+            return running
+        for process in begun:
+            process.kill()
+        del running
+    raise ReadError(
+        f"reading processes do not begin within {START_S:g} s: lower data.workers (0: read in the main one)"
+    )
+
+
+def _iterated(loader: DataLoader) -> Iterator[Part]:
     """The loader's processes, begun without torch's handler of SIGCHLD: that raises wherever the program is, in the middle of
     a step too. A process that died is noticed, within 5 s, when its part is asked for."""
     if threading.current_thread() is not threading.main_thread():  # where torch sets none
@@ -111,7 +141,18 @@ def _end_reading() -> None:
             process.kill()
 
 
-def _start_worker(worker: int) -> None:
+def _start_worker(signs: Any, worker: int) -> None:
     """Signals are the trainer's: it saves and ends; a reader that died of them first would take the step with it."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_unsent)  # type: ignore[method-assign]
+    signs.release()
+
+
+def _end_unsent(error: Exception, part: object) -> None:
+    """A part that cannot be handed over would be dropped, and waited for without end: the process ends instead."""
+    told = f"a reading process cannot hand over what it read: {type(error).__name__}: {error}"
+    if "AF_UNIX path too long" in str(error):
+        told += f". Its socket lies in {tempfile.gettempdir()}: set TMPDIR to a shorter path"
+    print(told, file=sys.stderr, flush=True)
+    os._exit(1)

@@ -72,6 +72,10 @@ class Storage:
         """Keeps so many local files open, those that were used last."""
         self._files.limit = files
 
+    @property
+    def kept_open(self) -> int:
+        return self._files.limit
+
     def where(self, name: str) -> str:
         """The full path or URL of a file, for messages."""
         return f"{self.root}/{name}"

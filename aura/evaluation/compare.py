@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from aura import page
 from aura.data.files import atomic
-from aura.evaluation.result import Windows, read_windows
+from aura.evaluation.result import Windows, read_results, read_windows
 from aura.evaluation.windows import EvaluationError
 from aura.tasks.scores import Interval, mean_intervals
 
@@ -42,23 +41,13 @@ def compare(folders: Sequence[Path]) -> list[list[str]]:
     return rows
 
 
-def facts(folder: Path) -> dict[str, Any]:
-    """results.json of a folder. EvaluationError where there is none."""
-    try:
-        return json.loads((folder / "results.json").read_text())
-    except (OSError, ValueError) as error:
-        raise EvaluationError(
-            f"{folder / 'results.json'} cannot be read ({error}): name a folder that recipes/evaluate.py wrote (--out)"
-        ) from error
-
-
 def check_alike(folders: Sequence[Path]) -> None:
     """EvaluationError where the folders are of other tasks, or of other classes in words."""
     for what, of in (
         ("task", lambda found: found.get("task")),
         ("classes", lambda f: f.get("prompts", {}).get("hash")),
     ):
-        values = {str(folder): of(facts(folder)) for folder in folders}
+        values = {str(folder): of(read_results(folder)) for folder in folders}
         if len(set(values.values())) > 1:
             told = ", ".join(f"{folder} {value}" for folder, value in values.items())
             raise EvaluationError(f"the {what} differ: {told}. Evaluate all for the same")
@@ -66,7 +55,7 @@ def check_alike(folders: Sequence[Path]) -> None:
 
 def warnings_of(folders: Sequence[Path]) -> list[str]:
     """What the folders' results share with the training of their models."""
-    return [f"LEAK in {folder}: {line}" for folder in folders for line in facts(folder).get("leaks", [])]
+    return [f"LEAK in {folder}: {line}" for folder in folders for line in read_results(folder).get("leaks", [])]
 
 
 def aligned(first: Windows, other: Windows, what: str) -> dict[str, np.ndarray]:

@@ -129,6 +129,20 @@ def arrays(windows: Mapping[str, Windows]) -> dict[str, np.ndarray]:
     return out
 
 
+def read_results(out: Path) -> dict[str, Any]:
+    """results.json of an evaluation. ValueError where there is none."""
+    file = out / "results.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{file} does not exist: name a folder that recipes/evaluate.py wrote (--out)") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is not JSON: {error}") from error
+    if not isinstance(found, dict) or "task" not in found:
+        raise ValueError(f"{file} was not written by recipes/evaluate.py: it names no task")
+    return found
+
+
 def read_windows(out: Path) -> dict[str, Windows]:
     """What `write` wrote. ValueError where it is not there, or is no such file."""
     file = out / "windows.npz"

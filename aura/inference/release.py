@@ -19,7 +19,7 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,7 @@ def _at_work(path: Path, node: str, process: int) -> bool:
         except PermissionError:
             pass
         return True
-    return time.time() - path.stat().st_ctime < SETTLED_S
+    return time.time() - max(inner.stat().st_ctime for inner in (path, *path.rglob("*"))) < SETTLED_S
 
 
 def _replace(temporary: Path, folder: Path) -> None:
@@ -261,7 +261,10 @@ def load_release(folder: Path, config: ModelConfig, module: AuraModel) -> Tensor
     """Fills the towers of a module, and gives the embeddings of the phrases, where the folder has them. RunError naming the file
     that is missing, damaged, or does not fit."""
     known = {stream: about for stream, about in config.referenced.items() if stream in module.towers}
-    fill(folder, module, {stream: _frozen(module, stream, about) for stream, about in known.items()})
+    more = {
+        stream: frozen_weights(module, stream, _untrained(module.towers[stream]), known[stream]) for stream in known
+    }
+    fill(folder, module, more)
     file = folder / PHRASES
     if not config.phrases or not file.is_file():
         return None
@@ -272,10 +275,10 @@ def load_release(folder: Path, config: ModelConfig, module: AuraModel) -> Tensor
     return torch.nn.functional.normalize(phrases.float(), dim=-1) if phrases.dtype == torch.float16 else phrases
 
 
-def _frozen(module: AuraModel, stream: str, referenced: Referenced) -> dict[str, Tensor]:
-    """The weights that a tower has from elsewhere. RunError where they are not those that it was trained with."""
-    tower, fixed = module.towers[stream], _untrained(module.towers[stream])
-    tensors = {f"tower.{name}": tensor for name, tensor in tower.state_dict().items() if name in fixed}
+def frozen_weights(module: AuraModel, stream: str, names: Collection[str], referenced: Referenced) -> dict[str, Tensor]:
+    """The weights of these names that a tower has from elsewhere, as a file of the tower names them. RunError where they are not
+    those that the released one was trained with."""
+    tensors = {f"tower.{name}": t for name, t in module.towers[stream].state_dict().items() if name in names}
     if digest(tensors) != referenced.sha256:
         wanted = referenced.source + (f" at revision {referenced.revision}" if referenced.revision else "")
         raise RunError(

@@ -10,7 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from aura.body.skeletons import skeleton
-from aura.data.config import ImuInput, Input, MocapInput, Pose2dInput, VideoInput
+from aura.data.config import ImuInput, Input, MocapInput, Pose2dInput, SeriesInput, VideoInput
 from aura.inference.config import CONFIG, ModelConfig
 from aura.inference.pieces import LEAST_S
 from aura.inference.release import build_module
@@ -98,6 +98,8 @@ def _numbers(settings: Input, seconds: float) -> float:
         return 6.0 * settings.sensors * seconds * settings.rate_hz
     if isinstance(settings, MocapInput | Pose2dInput):
         return 3.0 * len(skeleton(settings.skeleton).joints) * seconds * settings.rate_hz
+    if isinstance(settings, SeriesInput):
+        return len(settings.channels) * seconds * settings.rate_hz
     return 3.0 * settings.frames * settings.size**2 if isinstance(settings, VideoInput) else 0.0
 
 

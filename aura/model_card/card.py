@@ -85,12 +85,12 @@ def metadata(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]], li
 
 def _terms(config: Mapping[str, Any], licence: str | None) -> list[str]:
     found = terms_of(config)
-    lines = [line.format("; ".join(found[name])) for name, line in WARNINGS.items() if name in found]
+    lines = [line.format(plain("; ".join(found[name]))) for name, line in WARNINGS.items() if name in found]
     if lines and licence:
         lines.append(
             f"The licence `{licence}` of the weights was chosen by who published them; the terms of the data stand beside it."
         )
-    return ["\n>\n".join(f"> {plain(line)}" for line in lines)] if lines else []
+    return ["\n>\n".join(f"> {line}" for line in lines)] if lines else []
 
 
 def _what(config: Mapping[str, Any]) -> str:

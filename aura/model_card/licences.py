@@ -9,12 +9,13 @@ from typing import Any
 # What a licence in words says: data sets name their terms in sentences of their own, which may forbid several things.
 TERMS = {
     "unknown": r"^\W*$|unknown|not stated|not known|unclear|ask the authors|contact",
-    "non-commercial": r"non-?\s?commercial|\bnc\b|\bnot?\b[^;,.]{0,12}commercial|commercial use[^;,.]{0,6}(prohibited|forbidden|not )",
+    "non-commercial": r"non-?\s?commercial|\bnc\b|\bnot?\b[^;,.]{0,24}commercial|commercial use[^;,.]{0,6}(prohibited|forbidden|not )",
     "research": r"research|scientific|academic",
     "other": r"agreement|redistribut|request|registration|signed|\b(sa|nd)\b|share-?alike|no-?deriv|\bgpl|terms|prohibit|forbid"
     r"|needs?\b|requires?\b|reserved",
 }
 GRANTED = r"(for )?(research and commercial|commercial and research) use"
+DENIED = r"\b(no|not|nor|without)\b[^;,.]*$"  # before it, in the same clause
 OPEN = (
     r"\bcc-?0\b|\bcc[ -]by\b|public domain|\bmit licen[cs]e|^mit\b\W*$|apache|\bbsd[ -]\d|\bodc-by\b|\bisc licen[cs]e"
 )
@@ -50,8 +51,9 @@ def terms_of(config: Mapping[str, Any]) -> dict[str, list[str]]:
 def terms_in(licence: str) -> list[str]:
     """What a licence in words demands; `open`: nothing but credit, and only where it plainly says so."""
     text = licence.lower()
-    granted = re.search(GRANTED, text) is not None
-    text = re.sub(GRANTED, "", text)
+    found = re.search(GRANTED, text)
+    granted = found is not None and re.search(DENIED, text[: found.start()]) is None
+    text = re.sub(GRANTED, "", text) if granted else text
     found = [name for name, pattern in TERMS.items() if re.search(pattern, text or "?" if granted else text)]
     return found or (["open"] if granted or re.search(OPEN, text) else ["other"])
 

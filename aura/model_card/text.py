@@ -12,7 +12,7 @@ def slug(name: str) -> str:
 
 def plain(text: str) -> str:
     """Words of others in a line of markdown: one line, no markup of their own."""
-    return " ".join(text.split()).replace("<", "&lt;")
+    return re.sub(r"([\\`*\[\]!])", r"\\\1", " ".join(text.split())).replace("<", "&lt;")
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -90,7 +90,7 @@ def leaks(training: Contents, evaluation: Iterable[Split]) -> Leaks:
     tables = [_Table(split) for split in evaluation]
     overlaps = {kind: _overlap(kind, training.hashes[kind], tables) for kind in KINDS}
     samples, nameless = sum(t.samples for t in tables), sum(t.nameless for t in tables)
-    trained_nameless = sum(source["nameless"] for source in training.sources)
+    trained_nameless = sum(source["nameless"] or 0 for source in training.sources)
     notes = [f"not compared: {what}" for what in training.unknown]
     if nameless or trained_nameless:
         notes.append(
@@ -124,13 +124,13 @@ def _vast(split: Split) -> Contents:
     )
     what = f"sessions, groups, recordings, bytes and the nameless of {split.folder}:{split.name}"
     return Contents(
-        sources=(_about(split, nameless=0),),
+        sources=(_about(split, nameless=None),),
         hashes=hashes,
         unknown=(f"{what}, whose {len(split)} samples are too many to be listed",),
     )
 
 
-def _about(split: Split, nameless: int) -> dict[str, Any]:
+def _about(split: Split, nameless: int | None) -> dict[str, Any]:
     return {
         "folder": split.folder,
         "split": split.name,

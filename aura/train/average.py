@@ -14,6 +14,7 @@ class Average:
 
     After update n: average <- d average + (1 - d) parameters, with d = min(decay, (1 + n) / (10 + n)), so that the first weights
     are soon forgotten. It begins with what the parameters are here; of decay None there is none, and the parameters stand for it.
+    Buffers are not averaged: running means and variances (batch norm) are averages over steps already, of the last weights.
     """
 
     def __init__(self, model: nn.Module, decay: float | None) -> None:

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from aura.data.files import sync_folder
 from aura.inference.config import CONFIG, read_config
+from aura.inference.release import frozen_weights
 from aura.model import AuraModel
 from aura.towers.tower import Tower
 from aura.train.average import Average
@@ -74,15 +75,16 @@ def save(
         fault = _attempt(lambda: _empty_folder(temporary))
     _agree(accelerator, fault, folder)
 
-    weights = {}
-    if average.decay is not None:
-        weights["last"] = _whole({name: p for name, p in module.named_parameters() if p.requires_grad})
-    with average.in_place():
-        weights |= {f"towers/{stream}": _tower_state(module, stream) for stream in module.towers}
-        weights["shared"] = _whole(dict(module.temperature.named_parameters()))
-        if module.classifiers:
-            weights["classifiers"] = _whole(dict(module.classifiers.named_parameters()))
-    moments = optimizer_state(module, optimizer)
+    weights, moments = {}, {}
+    if main or accelerator.deepspeed_plugin is not None:  # whose parts are gathered by all ranks together
+        if average.decay is not None:
+            weights["last"] = _whole({name: p for name, p in module.named_parameters() if p.requires_grad})
+        with average.in_place():
+            weights |= {f"towers/{stream}": _tower_state(module, stream) for stream in module.towers}
+            weights["shared"] = _whole(dict(module.temperature.named_parameters()))
+            if module.classifiers:
+                weights["classifiers"] = _whole(dict(module.classifiers.named_parameters()))
+        moments = optimizer_state(module, optimizer)
     rank = accelerator.process_index
     fault = _attempt(lambda: save_file(_random_state(), temporary / f"random-{rank:05d}.safetensors"))
     if main and not fault:
@@ -219,12 +221,15 @@ def load_towers(path: Path, module: AuraModel) -> list[str]:
     moments that the tower here lacks is left behind.
     """
     released = (path / CONFIG).is_file()
-    elsewhere = read_config(path).referenced if released else {}  # frozen weights that the tower here has already
+    elsewhere = read_config(path).referenced if released else {}
     found = latest_checkpoint(path / "checkpoints") if (path / "checkpoints").is_dir() else path
     if found is None or (not released and read_state(found) is None):
         raise RunError(
             f"init: {path} is neither a checkpoint, nor the folder of a run that has one, nor a released model"
         )
+    fault = "" if released else damage(found, ("towers/",))
+    if fault:
+        raise RunError(f"init: {found} is damaged: {fault}; bring the file back, or name another checkpoint")
     shared = [stream for stream in module.towers if (found / "towers" / f"{stream}.safetensors").exists()]
     if not shared:
         raise RunError(f"init: {found} has no tower of {', '.join(module.towers)}")
@@ -233,8 +238,10 @@ def load_towers(path: Path, module: AuraModel) -> list[str]:
         mine = {k.removeprefix("tower."): v for k, v in read_tensors(file).items() if k.startswith("tower.")}
         if cast(Tower, module.towers[stream]).moments_shape is None:
             mine = {k: v for k, v in mine.items() if not k.startswith("branch.")}
-        if stream in elsewhere:
-            mine = module.towers[stream].state_dict() | mine
+        own = module.towers[stream].state_dict()
+        if stream in elsewhere:  # frozen weights that the tower here has already
+            frozen = frozen_weights(module, stream, own.keys() - mine.keys(), elsewhere[stream])
+            mine |= {name.removeprefix("tower."): tensor for name, tensor in frozen.items()}
         fit(module.towers[stream], mine, file)
     return shared
 

@@ -43,6 +43,7 @@ def health(output: Embeddings, objective: Objective) -> dict[str, float]:
         x, norm = gather(pooled.detach().float())[:ROWS], gather(output.norm[stream])[present]
         rows[stream] = x, present[:ROWS]
         x = x[present[:ROWS]]
+        x = x[x.isfinite().all(-1)]  # a loss of few rows may be finite where these are not
         if len(x) > 1:
             found[f"norm/{stream}"] = norm.mean().item()
             if len(x) >= LEAST:

@@ -7,7 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,22 +51,22 @@ def pretrain(recipe: Recipe) -> int:
     """Runs, or goes on with, the run of a recipe. Returns the exit code: 0 finished, 75 preempted (start again)."""
     accelerator, precision = make_accelerator(recipe)
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": precision})})
-    signals = Signals()
-    run_dir = RunDir(recipe.run_dir)
-    on_main(accelerator, lambda: run_dir.open(recipe))
-    pusher = Pusher(recipe.hub if accelerator.is_main_process else None, run_dir.path)
-    try:
-        check_ranks(recipe.train.batch, recipe.data.streams, accelerator.num_processes)
-        return _pretrain(recipe, accelerator, precision, run_dir, signals, pusher)
-    except BaseException as error:
-        if accelerator.is_main_process:
-            with suppress(OSError):  # a full disk has no room for this either
-                run_dir.status("failed", run_dir.step, f"{type(error).__name__}: {error}")
-        raise
-    finally:
-        pusher.end()
-        run_dir.close()
-        signals.end()
+    with ExitStack() as ends:  # the last is called first
+        signals = Signals()
+        ends.callback(signals.end)
+        run_dir = RunDir(recipe.run_dir)
+        ends.callback(run_dir.close)
+        on_main(accelerator, lambda: run_dir.open(recipe))
+        pusher = Pusher(recipe.hub if accelerator.is_main_process else None, run_dir.path)
+        ends.callback(pusher.end)
+        try:
+            check_ranks(recipe.train.batch, recipe.data.streams, accelerator.num_processes)
+            return _pretrain(recipe, accelerator, precision, run_dir, signals, pusher)
+        except BaseException as error:
+            if accelerator.is_main_process:
+                with suppress(OSError):  # a full disk has no room for this either
+                    run_dir.status("failed", run_dir.step, f"{type(error).__name__}: {error}")
+            raise
 
 
 def _pretrain(
@@ -119,13 +119,16 @@ def _pretrain(
 
     on_main(accelerator, lambda: keep_facts(run_dir, recipe, reader.sources, prompts))
 
-    trackers = None  # on rank 0 alone, which alone writes
-    if main:
+    def begin() -> None:
+        nonlocal trackers
         run_dir.cut_metrics(state.step, evaluated=bool(state.metrics))
         run_dir.status("running", state.step)
         run_dir.write_environment(environment(reader.shards()) | {"precision": precision})
         trackers = Trackers(recipe, run_dir.path, state.step)
         pusher.start(state.step)
+
+    trackers: Trackers | None = None  # on rank 0 alone, which alone writes
+    on_main(accelerator, begin)
     accelerator.print(
         f"{recipe.name}: {accelerator.num_processes} rank(s) on {accelerator.device.type}, precision {precision}, "
         f"{parameters[True]:,} trained and {parameters[False]:,} frozen parameters\n"
@@ -272,11 +275,11 @@ def guarded_loss(
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The loss; RunError on all ranks, before any gradient is used, where that of the whole batch is not finite."""
     loss, stats = compute_loss(output, batch, objective)
-    if step % EVERY == 1:
-        stats |= health(output, objective)
     losses = {key: value for key, value in stats.items() if key.startswith("loss")}
     if not all(map(math.isfinite, losses.values())):
         raise RunError(f"the loss is not finite at step {step}: {losses}. {REMEDY}")
+    if step % EVERY == 1:
+        stats |= health(output, objective)
     return loss, stats
 
 
@@ -335,6 +338,11 @@ def score(metrics: dict[str, float], best: str | None) -> float:
     return sum(found) / max(1, len(found))
 
 
+def words(error: Exception) -> str:
+    """What it says, or at least of which kind it is."""
+    return str(error) or type(error).__name__
+
+
 def on_all(accelerator: Any, action: Callable[[], T]) -> T:
     """Does something on every rank; a fault of one is raised on all: none waits for the others."""
     done: list[T] = []
@@ -343,7 +351,7 @@ def on_all(accelerator: Any, action: Callable[[], T]) -> T:
         done.append(action())
     except Exception as error:
         fault = error
-    told = gather_objects("" if fault is None else str(fault), accelerator)
+    told = gather_objects("" if fault is None else words(fault), accelerator)
     if fault is not None:
         raise fault
     for rank, message in enumerate(told):
@@ -361,7 +369,7 @@ def on_main(accelerator: Any, action: Callable[[], T]) -> T:
             out[0] = action()
         except Exception as error:
             fault = error
-            out[1] = str(error)
+            out[1] = words(error)
     if accelerator.num_processes > 1:
         broadcast_object_list(out)
     if fault is not None:

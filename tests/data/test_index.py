@@ -144,6 +144,25 @@ def test_items_come_where_they_are_wanted(folder, serve, monkeypatch, limit, rem
         record.items("mocap", 3, 10, out=np.empty((7, 17, 3), np.float32))
 
 
+@pytest.mark.parametrize("dtype", ["|O", "O8", "<U3", "V4", "<M8[s]", "nonsense", [["a", "|O"]], 7])
+@pytest.mark.parametrize("limit", [0, 1 << 20])
+def test_an_index_cannot_have_bytes_taken_for_objects(folder, monkeypatch, limit, dtype):
+    monkeypatch.setattr(aura.data.index, "WHOLE_BYTES", limit)
+    record = open_split(str(folder), "train").record(4)
+    record.entry["members"]["imu.npy"][2] = dtype
+    with pytest.raises(BadSample, match=r"clip-0004\.imu\.npy: the index says .*, arrays are of plain numbers"):
+        record.items("imu", 0, 3)
+
+
+def test_a_second_reader_does_not_close_the_files_of_the_first(folder):
+    split = open_split(str(folder), "train")
+    split.read_in_turns(100, 1)
+    copies = aura.data.index.cached(aura.data.index.cache_folder())
+    before = copies.kept_open
+    split.read_in_turns(1, 1)
+    assert copies.kept_open == before
+
+
 def test_opening_reads_no_index(folder, monkeypatch):
     split = open_split(str(folder), "train")
     tables = split.shards[0].tables

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from aura.evaluation.compare import compare
-from aura.evaluation.result import Result, Windows, read_windows, text, write
+from aura.evaluation.result import Result, Windows, read_results, read_windows, text, write
 from aura.evaluation.windows import EvaluationError
 from aura.tasks.scores import Interval, mean_intervals
 from recipes.compare import main
@@ -107,7 +107,16 @@ def test_other_windows_are_refused(tmp_path, capsys):
     with pytest.raises(EvaluationError, match="other windows: 1 are lacking, 1 are there besides"):
         compare([tmp_path / "a", tmp_path / "b"])
     assert main([str(tmp_path / "a"), str(tmp_path / "nothing")]) == 1
-    assert "nothing/results.json cannot be read" in capsys.readouterr().err
+    assert (
+        "nothing/results.json does not exist: name a folder that recipes/evaluate.py wrote" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("text", ["[1]", "{}", "{", '"a"', "[" * 100_000])
+def test_what_is_no_result_is_refused(tmp_path, text):
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ValueError, match=r"results\.json (is not JSON|was not written by recipes/evaluate\.py)"):
+        read_results(tmp_path)
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path):

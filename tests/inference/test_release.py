@@ -16,6 +16,7 @@ from aura.inference.config import ModelConfig
 from aura.inference.model import Aura
 from aura.inference.release import build_module
 from aura.towers import released
+from aura.train.checkpoint import load_towers
 from aura.weights import RunError
 from tests.train.batches import tiny_recipe
 
@@ -118,6 +119,25 @@ def test_a_package_that_is_not_there_leaves_the_stored_words(package, tmp_path, 
     torch.testing.assert_close(part.embed_text(["Sits "]), expected)
     with pytest.raises(ValueError, match=r"'runs' is not among the 2 stored phrases.*install tiny_words"):
         part.embed_text(["runs"])
+
+
+def test_training_begins_with_frozen_weights_only_where_they_are_the_same(package, tmp_path):
+    model = made("frozen")
+    folder = model.save_pretrained(tmp_path / "model", phrases=["sits"])
+    for tuning in ("frozen", "full"):
+        other = made(tuning)
+        if tuning == "full":
+            with torch.no_grad():
+                for parameter in other.module.towers["text"].parameters():
+                    parameter -= 0.1
+        load_towers(folder, other.module)
+        for name, tensor in model.module.towers["text"].state_dict().items():
+            torch.testing.assert_close(other.module.towers["text"].state_dict()[name], tensor, atol=1e-6, rtol=0)
+    with torch.no_grad():
+        for parameter in other.module.towers["text"].parameters():
+            parameter += 1
+    with pytest.raises(RunError, match="frozen weights of the tower of text are not those it was trained with"):
+        load_towers(folder, other.module)
 
 
 def test_half_precision_is_near(package, tmp_path):

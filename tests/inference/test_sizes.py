@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import aura
-from aura.data.config import ImuInput, Pose2dInput, TextInput, VideoInput, Window
+from aura.data.config import ImuInput, Pose2dInput, SeriesInput, TextInput, VideoInput, Window
 from aura.inference import model as use
+from aura.inference import sizes
 from aura.inference.config import ModelConfig, read_config
 from aura.inference.release import build_module
 from aura.inference.sizes import check_sizes
@@ -149,6 +150,11 @@ def test_a_strange_size_is_refused_at_once(folder, tmp_path, monkeypatch, key):
     with pytest.raises(RunError, match=message):
         aura.from_pretrained(strange)
     assert time.process_time() - began < 8  # the slowest take 1 s, of a processor with nothing else to do
+
+
+def test_a_window_of_a_series_is_bounded_too():
+    settings = SeriesInput(rate_hz=4, channels=("heart_rate bpm", "eda uS"), mean=(80, 5), std=(20, 3))
+    assert sizes._numbers(settings, 10.0) == 2 * 4 * 10
 
 
 def drop(file: Path, part: str) -> None:

@@ -1,9 +1,12 @@
 """A run that starts with the towers of another."""
 
+import shutil
+
 import pytest
 import torch
 
 from aura.train.checkpoint import latest_checkpoint, load_towers
+from aura.train.recipe import load_recipe
 from aura.train.rundir import RunError
 from tests.train.batches import tiny_model, tiny_recipe
 from tests.train.runs import metrics
@@ -30,8 +33,6 @@ def test_what_does_not_fit_is_named(unbroken, tmp_path):
 
 
 def test_every_parameter_of_a_tower_is_taken(unbroken):
-    from aura.train.recipe import load_recipe
-
     recipe = load_recipe(unbroken / "recipe.yaml")
     models = []
     for seed in (0, 1):
@@ -45,11 +46,21 @@ def test_every_parameter_of_a_tower_is_taken(unbroken):
     assert latest_checkpoint(unbroken / "checkpoints") is not None
 
 
+def test_a_damaged_checkpoint_is_refused(unbroken, tmp_path):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(latest_checkpoint(unbroken / "checkpoints"), folder)
+    file = folder / "towers" / "imu.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(RunError, match=r"init: .* is damaged: towers/imu.safetensors is not what was written"):
+        load_towers(folder, tiny_model(load_recipe(unbroken / "recipe.yaml")))
+
+
 def test_a_released_model_gives_the_same_towers(unbroken, tmp_path):
     """Half precision too; and the one that comes with the library, whose text model is from elsewhere."""
     import aura
     from aura.inference.config import place_of
-    from aura.train.recipe import load_recipe
 
     recipe = load_recipe(unbroken / "recipe.yaml")
     expected = tiny_model(recipe)

@@ -73,6 +73,8 @@ def test_a_slurm_job_that_runs_out_of_time_is_queued_again_and_goes_on(processes
     assert status(run_dir)["state"] == "preempted", job.text()
     asked = (tmp_path / "scontrol.log").read_text()
     assert asked.splitlines() == ["show hostnames nodes[1-2]", f"requeue {slurm['SLURM_JOB_ID']}"]
+    refused = processes.command(run_dir, [*words, "train.batch=15"], **slurm)
+    assert refused.wait() == [1], refused.text()  # and is not queued again, though the status is that of the last job
     job = processes.command(run_dir, words, **slurm)
     assert job.wait() == [0], job.text()
     assert (tmp_path / "scontrol.log").read_text().count("requeue") == 1

@@ -3,12 +3,15 @@
 import json
 import random
 import signal
+from typing import Any, cast
 
 import pytest
 import torch
 
 from aura.data.order import hash64
-from aura.train.loop import hash_of_rows
+from aura.train import loop
+from aura.train.loop import hash_of_rows, words
+from aura.train.rundir import RunError
 from tests.train.runs import checkpoints, metrics, status
 
 STEPS = 12
@@ -64,6 +67,19 @@ def test_the_hash_of_rows_is_of_names_and_order():
     other = [(20, "b"), (21, "a"), (22, "a")], [(20, "a"), (21, "b"), (22, "c")], own[:2], own[1:]
     assert len({found, *(hash_of_rows(rows, 20, cpu) for rows in other)}) == 5
     assert int(found, 16) == sum(hash64(i, name) for i, name in enumerate("aba")) % 2**64
+
+
+def test_a_fault_without_words_is_told_by_its_kind():
+    assert words(MemoryError()) == "MemoryError"
+    assert words(ValueError("why")) == "why"
+
+
+def test_a_loss_that_is_not_finite_is_told_before_anything_is_measured_of_it(monkeypatch):
+    broken = torch.tensor(float("nan"))
+    monkeypatch.setattr(loop, "compute_loss", lambda *given: (broken, {"loss": float("nan")}))
+    monkeypatch.setattr(loop, "health", lambda *given: pytest.fail("measured"))
+    with pytest.raises(RunError, match="the loss is not finite at step 11"):
+        loop.guarded_loss(cast(Any, None), cast(Any, None), cast(Any, None), 11)
 
 
 def assert_goes_on_when_killed(processes, run_dir, unbroken, moments, chance=False):

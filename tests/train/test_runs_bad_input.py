@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from aura.data.index import open_split
-from tests.train.runs import PRETRAIN, metrics, status
+from aura.train.loop import pretrain
+from aura.train.recipe import load_recipe
+from aura.train.rundir import RunError
+from tests.train.runs import PRETRAIN, TINY, metrics, status
 from tests.train.test_runs import assert_same_run
 
 
@@ -207,6 +210,15 @@ def test_damaged_checkpoints_and_a_full_disk_lose_nothing(processes, unbroken, t
     last = processes.pretrain(run_dir)
     assert last.wait() == [0], last.text()
     assert_same_run(run_dir, unbroken)
+
+
+def test_a_run_that_is_refused_gives_back_the_signals(shards, tmp_path):
+    (tmp_path / "run").write_text("a file")
+    places = [f"data.{key}.0.path={shards}" for key in ("sources", "eval")]
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(RunError, match="cannot be written"):
+        pretrain(load_recipe(str(TINY), [*places, f"run_dir={tmp_path / 'run'}"]))
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_files_that_cannot_grow_end_both_ranks(processes, tmp_path):
