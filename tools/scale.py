@@ -14,6 +14,8 @@ gather      embeddings of all ranks, and back    gradients  their traffic (of pa
 optimizer   the update                           handover   the batch put together and to the device
 loop        Python, which grows with the batch   slowest    waiting for the slowest of the ranks
 wait        for reading, beyond what is read ahead
+
+The last column names the largest; `launches` instead of `towers` where rows are so few that a GPU waits for Python to start operations.
 """
 
 from __future__ import annotations
