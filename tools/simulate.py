@@ -17,7 +17,7 @@ seeks      reads that do not begin where the last one in that file ended
 idle       share of a step that a rank waits for the one with the most bytes, if nothing but reading took time
 uneven     the same of the reading processes of a rank, by rows: reading ahead hides most of it
 
-A restart at --at: seconds until a process knows its next rows, and what was read ahead and is read again. `open files` are the most
+A restart at --at: CPU seconds until a process knows its next rows, and what was read ahead and is read again. `open files` are the most
 that a process has open at once, tars and index files.
 """
 
@@ -120,7 +120,7 @@ def picture(lines: list[dict], path: Path, title: str) -> None:
             axis.set_ylim(0, max(1.0, 1.1 * high.max()))
     axis = axes.flat[len(COLUMNS)]
     axis.plot(ranks, [line["restart_place_s"] for line in lines], "s-", color="tab:red")
-    axis.set(title=f"restart at step {lines[0]['at']:,}: s to the next row")
+    axis.set(title=f"restart at step {lines[0]['at']:,}: CPU s to the next row")
     axis.set_ylim(bottom=0)
     for axis in axes.flat:
         axis.set_xscale("log", base=2)

@@ -292,15 +292,15 @@ def counters_at(order: Order, batch: int, step: int) -> np.ndarray:
 
 
 def seconds_to_the_next_row(order: Order, run: Run) -> float:
-    """Until a process that starts at the run's step knows which samples its streams read next: nothing is read on the way."""
+    """CPU seconds until a process that starts at the run's step knows which samples its streams read next: nothing is read on the way."""
     aura.data.order.ORDERS = Kept(aura.data.order.ORDERS.limit)
     for cache in (aura.data.order._place_of_last, aura.data.order._inside, aura.data.order._source_keys):
         cache.cache_clear()
-    started = time.perf_counter()
+    started = time.process_time()
     seen: set[int] = set()
     for step in range(run.start, run.start + -(-order.streams // run.batch)):
         for _, stream, source in order.owned(step, run.batch, 0, run.ranks, 0, max(1, run.workers)):
             if stream not in seen:
                 seen.add(stream)
                 order.row(stream, source, int(run.counters[stream, source]))
-    return time.perf_counter() - started
+    return time.process_time() - started
