@@ -44,7 +44,7 @@ def test_commands_are_understood(tools, monkeypatch):
 
 def test_a_command_in_small_gives_the_columns_of_the_page(tools, capsys):
     (words,) = [words for _, tool, *words in commands() if "--samples" in words]
-    small = ["--samples", "1e5", "--steps", "1", "--ranks", "1024", "--walk", "1", "--json", "/dev/null"]
+    small = ["--samples", "1e5", "--steps", "1", "--ranks", "8", "--walk", "1", "--json", "/dev/null"]
     assert tools["tools/simulate.py"].main([*words, *small]) == 0
     assert "open files" in capsys.readouterr().out
 
