@@ -3,6 +3,7 @@
 python tools/scale.py --recipe recipes/quickstart.yaml --ranks 1 2 4 --node cpu
 python tools/scale.py --recipe recipes/aura_mfm.yaml data.streams=8192 --ranks 8 64 256 1024 --rows 128 --out scale.png
 python tools/scale.py --recipe R.yaml --ranks 8 64 --assume efficiency=0.3 between.bandwidth=20e9 read_s=0.005
+python tools/scale.py --recipe R.yaml --ranks 8 64 --sensitivity                      which assumption matters, were it wrong by two
 python tools/scale.py --recipe recipes/quickstart.yaml --check --ranks 1 2 4 --batches 16 64          measured beside predicted, here
 
 FLOPs, operations, memory and reading are counted on the recipe's own model and shards, in a step of a few rows on the CPU; the rest
@@ -14,6 +15,8 @@ gather      embeddings of all ranks, and back    gradients  their traffic (of pa
 optimizer   the update                           handover   the batch put together and to the device
 loop        Python, which grows with the batch   slowest    waiting for the slowest of the ranks
 wait        for reading, beyond what is read ahead
+
+The last column names the largest; `launches` instead of `towers` where rows are so few that a GPU waits for Python to start operations.
 """
 
 from __future__ import annotations
@@ -83,6 +86,40 @@ def estimate(recipe: Recipe, work: Work, machine: Machine, ranks: int, batch: in
         "bottleneck": bottleneck(parts),
         "memory": rank_bytes(work, layout),
     }
+
+
+def sensitivity(
+    recipe: Recipe, work: Work, machine: Machine, cases: list[tuple[int, int]], stage: int
+) -> dict[str, list[list[float]]]:
+    """assumption -> for each (ranks, batch), by which factor a step grows where it is half and where it is twice as much.
+
+    Without the assumptions that change no step by 5 %, those that are switches, and the number of ranks of a node.
+    """
+    names = [k for k, v in vars(machine).items() if isinstance(v, float) and k not in ("memory", "slowdown")]
+    names += [f"{a}.{b}" for a in ("inside", "between") for b in ("bandwidth", "latency")] + list(READING)
+
+    def steps(words: list[str]) -> list[float]:
+        other, asked = assume(machine, work, words)
+        return [estimate(recipe, asked, other, ranks, batch, stage)["step"] for ranks, batch in cases]
+
+    plain, found = steps([]), {}
+    for name in names:
+        link, _, inner = name.partition(".")
+        holder = work if name in READING else getattr(machine, link) if inner else machine
+        value = getattr(holder, inner or name)
+        both = [[a / b for a, b in zip(steps([f"{name}={value * by!r}"]), plain)] for by in (0.5, 2.0)]
+        if any(abs(factor - 1) >= 0.05 for factors in both for factor in factors):
+            found[name] = [list(pair) for pair in zip(*both)]
+    return found
+
+
+def sensitivity_table(found: dict[str, list[list[float]]], cases: list[tuple[int, int]]) -> str:
+    head = f"{'half / twice':18}" + "".join(f"{f'{ranks} x {batch / ranks:.4g}':>16}" for ranks, batch in cases)
+    lines = [
+        f"{name:18}" + "".join(f"{f'{half - 1:+.0%} / {twice - 1:+.0%}':>16}" for half, twice in factors)
+        for name, factors in found.items()
+    ]
+    return "\n".join([head, "-" * len(head), *lines])
 
 
 def table(lines: list[dict[str, Any]]) -> str:
@@ -176,7 +213,7 @@ def checked(recipe: Recipe, work: Work, options: argparse.Namespace) -> list[dic
     return lines
 
 
-def main(words: list[str] | None = None) -> int:
+def arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--recipe", required=True)
@@ -186,13 +223,18 @@ def main(words: list[str] | None = None) -> int:
     add("--stage", type=int, default=2, choices=range(4), help="of ZeRO; 0: DDP (2)")
     add("--node", choices=NODES, default="gpu", help="class of nodes (gpu)")
     add("--assume", nargs="+", default=[], metavar="NAME=NUMBER", help="other assumptions; a wrong name lists them")
+    add("--sensitivity", action="store_true", help="how a step changes where an assumption is half or twice as much")
     add("--out", type=Path, metavar="FILE.png", help="a picture of both tables")
     add("--json", type=Path, metavar="FILE", help="all numbers as JSON")
     add("--check", action="store_true", help="measure steps on the CPUs of this machine beside the prediction")
     add("--batches", type=int, nargs="+", default=[16, 64], help="with --check: batches (16 64)")
     add("--steps", type=int, default=16, help="with --check: steps of a run (16)")
     add("--repeats", type=int, default=3, help="with --check: runs of each kind, in turns (3)")
-    options = parser.parse_intermixed_args(words)
+    return parser.parse_intermixed_args(words)
+
+
+def main(words: list[str] | None = None) -> int:
+    options = arguments(words)
     logging.disable(logging.WARNING)  # of weights that are left random here
     try:
         recipe = load_recipe(options.recipe, options.overrides)
@@ -216,6 +258,11 @@ def main(words: list[str] | None = None) -> int:
             print(about_machine(machine))
             for name, lines in found.items():
                 print(f"\n{name}, {'DDP' if options.stage == 0 else f'ZeRO-{options.stage}'}\n{table(lines)}")
+            if options.sensitivity:
+                cases = list(zip(options.ranks, [rows * ranks for ranks in options.ranks]))
+                changes = sensitivity(recipe, work, machine, cases, options.stage)
+                print(f"\na step of {rows} rows for each rank, by ranks x rows, where an assumption is")
+                print(sensitivity_table(changes, cases))
             if options.out:
                 picture(found, options.out, f"{recipe.name} on {machine.name}, predicted")
                 print(f"picture  {options.out}")

@@ -17,7 +17,8 @@ seeks      reads that do not begin where the last one in that file ended
 idle       share of a step that a rank waits for the one with the most bytes, if nothing but reading took time
 uneven     the same of the reading processes of a rank, by rows: reading ahead hides most of it
 
-A restart at --at: seconds until a process knows its next rows, and what was read ahead and is read again.
+A restart at --at: CPU seconds until a process knows its next rows, and what was read ahead and is read again. `open files` are the most
+that a process has open at once, tars and index files.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def summary(order: Order, sources: Sequence[Source], run: Run, ranks: Sequence[R
         "index_share": sum(rank.index_bytes for rank in ranks) / max(1, read),
         "restart_place_s": place_s,
         "restart_read_again_bytes": AHEAD * read / run.steps / len(ranks) if run.workers else 0,
+        "open_files": max(rank.open_files for rank in ranks),
         "position_bytes": len(json.dumps({"step": run.start, "counters": run.counters.tolist()})),
     }
 
@@ -85,12 +87,12 @@ def table(lines: list[dict]) -> str:
         out.append(text)
     out += ["", "of all ranks together; a restart: of one process and one rank"]
     head = f"{'ranks':>6} {'openings/sample':>16} {'openings/shard,pass':>20} {'index/data':>11} {'next row':>9}"
-    out.append(f"{head} {'read again':>11} {'position':>9}")
+    out.append(f"{head} {'read again':>11} {'position':>9} {'open files':>11}")
     for line in lines:
         out.append(
             f"{line['ranks']:>6} {line['openings_per_sample']:>16.4f} {line['openings_per_shard_and_pass']:>20.1f}"
             f" {line['index_share']:>11.1%} {line['restart_place_s']:>7.2f} s {line['restart_read_again_bytes'] / 1e6:>8.1f} MB"
-            f" {line['position_bytes'] / 1e3:>6.1f} KB"
+            f" {line['position_bytes'] / 1e3:>6.1f} KB {line['open_files']:>11,}"
         )
     return "\n".join(out)
 
@@ -118,7 +120,7 @@ def picture(lines: list[dict], path: Path, title: str) -> None:
             axis.set_ylim(0, max(1.0, 1.1 * high.max()))
     axis = axes.flat[len(COLUMNS)]
     axis.plot(ranks, [line["restart_place_s"] for line in lines], "s-", color="tab:red")
-    axis.set(title=f"restart at step {lines[0]['at']:,}: s to the next row")
+    axis.set(title=f"restart at step {lines[0]['at']:,}: CPU s to the next row")
     axis.set_ylim(bottom=0)
     for axis in axes.flat:
         axis.set_xscale("log", base=2)
@@ -236,7 +238,9 @@ def main(words: list[str] | None = None) -> int:
                 place_s = seconds_to_the_next_row(order, run)
                 found = simulate(order, sources, run, done=bar.update, some=options.walk)
                 lines.append(summary(order, sources, run, found, place_s))
-                everything.append([{k: v for k, v in vars(rank).items() if k != "places"} for rank in found])
+                everything.append(
+                    [{k: v for k, v in vars(rank).items() if k not in ("places", "now_open")} for rank in found]
+                )
     except (OrderError, RecipeError, ReadError, ShardError, BadSample) as error:
         print(f"simulate: {error}", file=sys.stderr)
         return 2

@@ -26,7 +26,8 @@ INDEX = ".idx.json"
 
 @dataclass
 class Counts:
-    """What a process does: `openings`, `reads` (of `bytes`) and `seeks` are of tars, the rest of index files."""
+    """What a process does: `openings`, `reads` (of `bytes`) and `seeks` are of tars, `index_` of index files; `open_files` is the
+    most that it has open of both."""
 
     samples: int = 0
     openings: int = 0
@@ -35,15 +36,22 @@ class Counts:
     seeks: int = 0
     index_openings: int = 0
     index_bytes: int = 0
+    open_files: int = 0
+    now_open: int = field(default=0, init=False, repr=False)
     places: dict[str, int] = field(
         default_factory=dict, init=False, repr=False
     )  # of open files: where the last read ended
 
     def files(self, limit: int) -> OpenFiles:
         """Files of which the openings are counted."""
-        return OpenFiles(self._open, lambda handle: None, limit)
+        return OpenFiles(self._open, self._close, limit)
+
+    def _close(self, handle: int) -> None:
+        self.now_open -= 1
 
     def _open(self, name: str) -> int:
+        self.now_open += 1
+        self.open_files = max(self.open_files, self.now_open)
         index = name.endswith(INDEX)
         self.openings += not index
         self.index_openings += index
@@ -59,7 +67,7 @@ class Counts:
         self.places[name] = offset + size
 
 
-COUNTED = ("samples", "openings", "reads", "bytes", "seeks", "index_openings", "index_bytes")
+COUNTED = ("samples", "openings", "reads", "bytes", "seeks", "index_openings", "index_bytes")  # the sum over processes
 
 
 class Source(Protocol):
@@ -214,7 +222,7 @@ class Run:
 
 @dataclass
 class RankCounts(Counts):
-    """What all processes of one rank do; `idle` and `uneven` as `tools/simulate.py` words them."""
+    """What all processes of one rank do, `open_files` the most of one; `idle` and `uneven` as `tools/simulate.py` words them."""
 
     idle: float = 0.0
     uneven: float = 0.0
@@ -257,7 +265,8 @@ def simulate(
         total = {key: sum(getattr(counts, key) for counts, _, _ in parts) for key in COUNTED}
         rows = np.stack([rows for _, rows, _ in parts])
         uneven = float(np.mean(1 - rows.mean(0) / np.maximum(1, rows.max(0))))
-        found.append(RankCounts(**total, uneven=uneven))
+        open_files = max(counts.open_files for counts, _, _ in parts)
+        found.append(RankCounts(**total, open_files=open_files, uneven=uneven))
         in_steps.append(np.sum([sizes for _, _, sizes in parts], axis=0))
         done()
     waits(found, in_steps)
@@ -283,15 +292,15 @@ def counters_at(order: Order, batch: int, step: int) -> np.ndarray:
 
 
 def seconds_to_the_next_row(order: Order, run: Run) -> float:
-    """Until a process that starts at the run's step knows which samples its streams read next: nothing is read on the way."""
+    """CPU seconds until a process that starts at the run's step knows which samples its streams read next: nothing is read on the way."""
     aura.data.order.ORDERS = Kept(aura.data.order.ORDERS.limit)
     for cache in (aura.data.order._place_of_last, aura.data.order._inside, aura.data.order._source_keys):
         cache.cache_clear()
-    started = time.perf_counter()
+    started = time.process_time()
     seen: set[int] = set()
     for step in range(run.start, run.start + -(-order.streams // run.batch)):
         for _, stream, source in order.owned(step, run.batch, 0, run.ranks, 0, max(1, run.workers)):
             if stream not in seen:
                 seen.add(stream)
                 order.row(stream, source, int(run.counters[stream, source]))
-    return time.perf_counter() - started
+    return time.process_time() - started

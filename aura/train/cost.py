@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from aura.objectives.config import Objective
 
 FLOAT = 4  # bytes of parameters, gradients, embeddings and logits: float32 in every mode
+BESIDE = ("read", "launching", "step")  # told of a step beside its parts
 ADAM = 8  # of a trained parameter, in its two moments
 
 
@@ -31,8 +32,8 @@ class Machine:
 
     node           ranks of a node
     flops          peak of a rank in the precision of the towers, dense (bf16: 989e12 in the data sheet)
-    efficiency     share of it that the towers reach. Public runs of open_clip give 0.10 to 0.13 of A100's over the whole step
-                   (ViT-B/32 on 128 of them, ViT-L/14 on 1,024; docs/scale.md)
+    efficiency     share of it that the towers reach. Two public runs of open_clip give 0.11 and 0.12 of A100's over the whole run
+                   (ViT-B/32 on 128 of them, ViT-L/14 on 400; docs/scale.md)
     operation_s    seconds until an operation is launched: a pass of few rows takes this for each of its operations
     ahead          operations are launched while others run (a GPU): the longer of both counts. Else (a CPU) they add up
     loss_flops     float32 products of the loss as they are reached (peak without tensor cores 67e12)
@@ -254,8 +255,8 @@ def gradient_traffic(work: Work, layout: Layout, machine: Machine) -> tuple[floa
 
 
 def step(work: Work, layout: Layout, machine: Machine) -> dict[str, float]:
-    """Seconds of a step by what takes them, which add up to `step`; `read` is what reading takes, of which `wait` is not hidden
-    behind the rest."""
+    """Seconds of a step by what takes them, which add up to `step`. Told beside them: `read`, what reading takes, of which `wait` is
+    not hidden behind the rest, and `launching`, what the launches of the towers' operations take."""
     rows, ranks = layout.rows, layout.ranks
     speed = machine.flops * machine.efficiency
     launched = layout.chunks * work.operations + (layout.chunks * work.again if layout.chunks > 1 else 0)
@@ -280,7 +281,7 @@ def step(work: Work, layout: Layout, machine: Machine) -> dict[str, float]:
     train = sum(parts.values())
     read = reading(work, layout, machine)
     parts["wait"] = read if layout.workers == 0 else max(0.0, read - train)
-    return parts | {"read": read, "step": train + parts["wait"]}
+    return parts | {"read": read, "launching": launching * machine.slowdown, "step": train + parts["wait"]}
 
 
 def reading(work: Work, layout: Layout, machine: Machine) -> float:
@@ -291,5 +292,6 @@ def reading(work: Work, layout: Layout, machine: Machine) -> float:
 
 
 def bottleneck(parts: Mapping[str, float]) -> str:
-    """What takes most of a step; `wait` is reading."""
-    return max((key for key in parts if key not in ("read", "step")), key=lambda key: parts[key])
+    """What takes most of a step; `wait` is reading, `launches` are towers whose operations are too small for a GPU."""
+    most = max((key for key in parts if key not in BESIDE), key=lambda key: parts[key])
+    return "launches" if most == "towers" and parts["launching"] >= parts["towers"] else most

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,17 @@ def test_assumptions_are_set_by_name(scale, counted):
     for word in ("efficency=1", "name=x", "inside.width=1", "efficiency"):
         with pytest.raises(ValueError, match=r"--assume "):
             scale.assume(GPU_NODE, work, [word])
+
+
+def test_sensitivity_names_what_matters(scale, counted, shards):
+    recipe = load_recipe(TINY, shards)
+    slow = replace(GPU_NODE, step_s=1.0, jitter=0.0)  # a step is the loop of Python, nothing else matters
+    assert scale.sensitivity(recipe, counted.work, slow, [(1, 16), (4, 16)], 0) == {
+        "step_s": [[pytest.approx(0.5, abs=0.05), pytest.approx(2, abs=0.05)]] * 2
+    }
+    found = scale.sensitivity(recipe, replace(counted.work, read_s=1.0), GPU_NODE, [(1, 16)], 0)
+    assert list(found) == ["read_s"]
+    assert "+100%" in scale.sensitivity_table(found, [(1, 16)])
 
 
 def test_what_cannot_run_is_refused(scale, counted, shards, capsys, monkeypatch):

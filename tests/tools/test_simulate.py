@@ -112,6 +112,7 @@ class Watch:
 
     def __init__(self, monkeypatch):
         self.openings = self.reads = self.bytes = self.seeks = self.index_openings = self.index_bytes = 0
+        self.most_open = 0
         self.files = {}  # handle -> [name, where the last read ended]
         self.real = {name: getattr(os, name) for name in ("open", "close", "pread", "preadv")}
         for name in self.real:
@@ -121,6 +122,7 @@ class Watch:
         handle = self.real["open"](path, *rest, **more)
         if str(path).endswith((".tar", ".idx.json")):
             self.files[handle] = [str(path), 0]
+            self.most_open = max(self.most_open, len(self.files))
             self.openings += str(path).endswith(".tar")
             self.index_openings += str(path).endswith(".idx.json")
         return handle
@@ -164,7 +166,7 @@ def test_what_is_counted_is_what_is_read(folders, parts, monkeypatch, ranks, wor
     settings, steps, batch = config(folders, sources, workers), 5, 16
     found, _, _ = simulated(parts, settings, inputs, batch, ranks, steps)
     for rank in range(ranks):
-        total = dict.fromkeys(COUNTED, 0)
+        total, most_open = dict.fromkeys(COUNTED, 0), 0
         about = {"batch": batch, "rank": rank, "ranks": ranks, "seed": 3, "tokenize": tokenize}
         count = TrainReader(settings, inputs, **about).workers
         assert count == min(workers, 8 // ranks)
@@ -175,7 +177,9 @@ def test_what_is_counted_is_what_is_read(folders, parts, monkeypatch, ranks, wor
                 read = list(itertools.islice(reader._parts(worker, max(1, count)), steps))
             assert all(part.error is None and not part.bad for part in read)
             total = {key: total[key] + getattr(watch, key) for key in COUNTED}
+            most_open = max(most_open, watch.most_open)
         assert {key: getattr(found[rank], key) for key in COUNTED} == total
+        assert found[rank].open_files == most_open
         assert total["bytes"] > 0
         assert total["openings"] > 0
 

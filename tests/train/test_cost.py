@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import aura.objectives.gather
 from aura.objectives.config import Objective
 from aura.train.cost import (
+    BESIDE,
     CPU_NODE,
     GPU_NODE,
     Layout,
@@ -104,7 +105,7 @@ def test_chunks_cost_a_forward_pass_and_its_launches():
 
 def test_a_step_is_the_sum_of_its_parts_and_reading_hides_behind_it():
     parts = step(WORK, Layout(64, 8192, stage=2), GPU_NODE)
-    assert parts["step"] == pytest.approx(sum(v for k, v in parts.items() if k not in ("read", "step")))
+    assert parts["step"] == pytest.approx(sum(v for k, v in parts.items() if k not in BESIDE))
     assert parts["wait"] == pytest.approx(parts["read"] - (parts["step"] - parts["wait"]))
     assert bottleneck(parts) == "wait"
     stored = replace(WORK, read_s=1e-4, read_bytes=1e4)
@@ -125,7 +126,10 @@ def test_more_ranks_never_make_a_step_of_one_batch_longer_until_traffic_does():
     steps = [step(WORK, Layout(r, 1024), GPU_NODE)["step"] for r in (1, 2, 4, 8)]
     assert steps == sorted(steps, reverse=True)
     few = step(WORK, Layout(1024, 1024), GPU_NODE)
-    assert few["towers"] == WORK.operations * GPU_NODE.operation_s  # a row a rank: nothing but launches
+    # A row a rank: nothing but launches.
+    assert few["towers"] == few["launching"] == WORK.operations * GPU_NODE.operation_s
+    assert bottleneck(few) == "launches"
+    assert bottleneck(step(WORK, Layout(1, 4096, workers=64), GPU_NODE)) == "towers"
     slowed = step(WORK, Layout(2, 64, workers=0), replace(CPU_NODE, slowdown=3.0, open_s=0.0))
     plain = step(WORK, Layout(2, 64, workers=0), replace(CPU_NODE, open_s=0.0))
     traffic = plain["gather"] + plain["gradients"]
