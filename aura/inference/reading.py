@@ -83,7 +83,8 @@ def read_given(
     names = [name for name in settings if kind_of(name) in MAKERS]
     if len(names) != 1:
         known = ", ".join(name for name in module.towers if name != "text")
-        raise ValueError(f"give one of {known}; given: {', '.join(names) or 'none'}")
+        hint = ": one at a time, and add the embeddings" if names else ""
+        raise ValueError(f"give one of {known}; given: {', '.join(names) or 'none'}{hint}")
     stream = names[0]
     if stream not in module.towers:
         raise ValueError(f"{config.name} reads no {stream}; it reads {', '.join(module.towers)}")
