@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aura.data.config import SeriesInput
 from aura.data.index import open_split
 from aura.train.loop import pretrain
 from aura.train.recipe import load_recipe
@@ -65,6 +66,7 @@ def test_a_wrist_band_from_shards_to_embeddings_and_a_new_kind(tmp_path, monkeyp
     exec(measure, names)
     settings = load_recipe("band.yaml", [*SHORT, "train.steps=10"])
     usual = settings.inputs["series_band"]
+    assert isinstance(usual, SeriesInput)
     assert names["values"].shape == (36 * 120, 2)
     np.testing.assert_allclose(np.nanmean(names["values"], 0), usual.mean, rtol=0.1)
     np.testing.assert_allclose(np.nanstd(names["values"], 0), usual.std, rtol=0.1)
