@@ -98,7 +98,11 @@ class AuraModel(nn.Module):
         self.towers = nn.ModuleDict()
         self.heads = nn.ModuleDict()
         for stream, config in towers.items():
-            tower = build_tower(config, inputs[stream], seconds)
+            try:
+                tower = build_tower(config, inputs[stream], seconds)
+            except ValueError as error:
+                said = str(error).removeprefix("towers: ")
+                raise ValueError(f"towers.{stream}: {said}") from error
             if stream in timed and getattr(tower, "moments_shape", None) is None:
                 raise ValueError(f"towers.{stream} has no moments, which a pair compares: set towers.{stream}.moments")
             if stream not in timed and getattr(tower, "moments_shape", None) is not None:

@@ -13,12 +13,14 @@ DIR holds the files, or archives of them. A YAML file:
       - placement: left wrist
         acc: {columns: [ax, ay, az], unit: g, range: 8}  # or m/s2; gravity included
         gyro: {columns: [gx, gy, gz], unit: deg/s}       # or rad/s
+    series: {heart: {columns: {heart_rate bpm: hr}, rate_hz: 1}}   # as series_heart; rate_hz where slower than the rows
     splits: {val: [s3], test: [s4, s5]}                  # by subject; the others train
 
 `shards/csv_config.py` lists all keys: labels and texts of columns, files without header, decimal commas, and so on.
 
 - Rates: a file's time stamps say how many rows a second it has (a usual rate where within 1 %). Rows are put on an
   even grid of that rate by linear interpolation; stamps on the grid keep their values.
+- A series is linear between values up to one and a half of its steps apart; where a channel has none, it is NaN.
 - Clocks that were set back, rows out of order, gaps: see `shards/signals.py`; the card counts them.
 - Run with `-m` only: beside it, this file would hide the csv module of the standard library.
 """

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from aura.body.placements import placement_id
 from aura.body.virtual_imu import GRAVITY
+from aura.data.config import CHANNEL
 from aura.data.writer import ShardError
 
 GROUPS = ("subject", "session", "group", "split")  # of a file's name; other groups are labels
@@ -75,6 +76,26 @@ class Sensor(Config):
         return self
 
 
+class Signals(Config):
+    """Columns of other signals over time, as the stream `series_NAME`: one for all signals of a rate.
+
+    columns  channel, a name and a unit ("heart_rate bpm") -> column
+    rate_hz  values a second, where that is fewer than rows: the other rows have none
+    """
+
+    columns: dict[str, str] = Field(min_length=1)
+    rate_hz: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _named(self) -> Signals:
+        for channel in self.columns:
+            if CHANNEL.fullmatch(channel) is None:
+                raise ValueError(
+                    f"columns: {channel!r} is no name and unit with a space between, such as heart_rate bpm"
+                )
+        return self
+
+
 class Label(Config):
     """A label, of a column or of the group of the same name in `name`.
 
@@ -121,6 +142,7 @@ class Table(Config):
     time: Time | None = None
     rate_hz: float | None = Field(default=None, gt=0)
     sensors: tuple[Sensor, ...] = Field(min_length=1)
+    series: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Signals] = {}
     subject_column: str = ""
     session_column: str = ""
     labels: dict[str, Label] = {}
@@ -176,7 +198,7 @@ def _within(place: tuple, other: tuple) -> bool:
 def _fault(found: dict) -> str:
     place = ".".join(str(part) for part in found["loc"])
     if found["type"] == "extra_forbidden":
-        models = (Table, Time, Acc, Gyro, Sensor, Label, Text)
+        models = (Table, Time, Acc, Gyro, Sensor, Signals, Label, Text)
         known = sorted({name for model in models for name in model.model_fields})
         near = difflib.get_close_matches(str(found["loc"][-1]), known, n=1, cutoff=0.0)
         return f"{place}: there is no such key; the nearest is {near[0]!r}"

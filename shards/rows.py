@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import yaml
 from aura.data.sample import Sample
 from aura.data.writer import Dropped
 from shards.csv_config import GROUPS, SECONDS, UNITS, Acc, Gyro, Table
-from shards.signals import Settings, Stretch, clocks, runs, samples
+from shards.signals import Series, Settings, Stretch, clocks, runs, samples
 
 pc: Any = pyarrow.compute  # makes its functions when it is imported: type checkers do not see them
 # A rate within 1 % of one that devices are sold with is that rate.
@@ -23,6 +24,7 @@ USUAL_HZ = (
 )  # fmt: skip
 NEAR = 0.01
 OFF = 0.2  # a rate this far from the one in the YAML is a mistake
+BRIDGED = 1.5  # values of a slower signal that are up to so many of its steps apart have no gap between them
 COARSE = 0.2  # share of rows that may have the time of the row before
 
 
@@ -33,6 +35,8 @@ def column_types(table: Table) -> dict[str, Any]:
     for sensor in table.sensors:
         for signal in (sensor.acc, sensor.gyro):
             types.update(dict.fromkeys(signal.columns if signal else (), pa.float64()))
+    for signals in table.series.values():
+        types.update(dict.fromkeys(signals.columns.values(), pa.float64()))
     if table.time is not None:
         types[table.time.column] = {"iso": pa.string(), "ns": pa.int64()}.get(table.time.unit, pa.float64())
     return types
@@ -62,6 +66,7 @@ def row_samples(
     """
     times, rate_hz = clock(found, table)
     values = [_signals(found, sensor.acc, sensor.gyro) for sensor in table.sensors]
+    series = _series(found, table, times, rate_hz)
     people, label_columns = _people(table), _labels(table)
     coded = {n: words(found[n]) for n, kind in column_types(table).items() if kind == pa.string()}
     orders, notes = clocks(times)
@@ -102,6 +107,7 @@ def row_samples(
                     "session": who["session"] or key,
                 },
                 texts=_texts(table, labels, coded, here, times[here] - start, rate_hz),
+                series={name: replace(signal, values=signal.values[here]) for name, signal in series.items()},
             )
             yield from samples(stretch, rate_hz, Settings(gap_s=table.max_gap_s))
 
@@ -177,6 +183,24 @@ def _signals(found: Mapping[str, Any], acc: Acc | None, gyro: Gyro | None) -> np
                 f" {other[0]}: correct the unit of acc in the YAML"
             )
     return np.concatenate(parts, 1).astype(np.float32)
+
+
+def _series(found: Mapping[str, Any], table: Table, times: np.ndarray, rate_hz: float) -> dict[str, Series]:
+    """The other signals of all rows. ValueError where a column has another rate than `table` says."""
+    made = {}
+    for name, signals in table.series.items():
+        rate = signals.rate_hz or rate_hz
+        values = np.stack([found[column] for column in signals.columns.values()], 1)
+        for column in signals.columns.values():
+            step = np.diff(np.sort(times[np.isfinite(found[column]) & np.isfinite(times)]))
+            step = step[step > 0]
+            if len(step) and abs((measured := 1 / float(np.median(step))) / rate - 1) > OFF:
+                raise ValueError(
+                    f"column {column!r} has {measured:.3g} values a second, series.{name} says {rate:g}: correct its rate_hz,"
+                    " or make it a series of its own"
+                )
+        made[f"series_{name}"] = Series(values, tuple(signals.columns), rate, BRIDGED / rate)
+    return made
 
 
 def _sensors(table: Table) -> list[dict]:

@@ -203,11 +203,12 @@ def _add_series(sample: Sample, name: str, series: Series, times: np.ndarray, va
     """Adds a stream of the values (n, C) at `times` that lie in the sample; none where none does."""
     steps = max(1, round(sample.duration_s * series.rate_hz))
     grid = sample.start_s + np.arange(steps) / series.rate_hz
-    found, live, _ = on_grid(times, values, grid, series.rate_hz, series.gap_s)
+    laid = [on_grid(times, column[:, None], grid, series.rate_hz, series.gap_s)[:2] for column in values.T]
+    found, live = np.concatenate([x for x, _ in laid], 1), np.stack([ok for _, ok in laid], 1)
     if live.any():
         entry = {"rate_hz": series.rate_hz, "start_s": 0.0, "length": steps, "channels": list(series.channels)}
         sample.streams[name] = entry
-        sample.arrays[name] = np.where(live[:, None], found, np.float32(np.nan))
+        sample.arrays[name] = np.where(live, found, np.float32(np.nan))
 
 
 def _sample(stretch: Stretch, imu: np.ndarray, which: np.ndarray, start_s: float, rate_hz: float) -> Sample:

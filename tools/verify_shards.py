@@ -248,7 +248,10 @@ def unit_problems(sample: Sample) -> Iterator[str]:
                 yield f"{name}: the joints span {size:.3g} m, a body 0.3 to 4: not metres?"
         elif kind == "series":
             for channel, column in zip(sample.streams[name]["channels"], value.T):
-                if (missing := float(np.isnan(column).mean())) > MOST_MISSING:
+                known = ~np.isnan(column)
+                beside = np.convolve(known, [1, 0, 1], "same") > 0
+                lonely = (known & ~beside).sum() > known.sum() / 2  # one long gap leaves values side by side
+                if (missing := 1 - known.mean()) > MOST_MISSING and lonely:
                     yield (
                         f"{name}: {missing:.0%} of {channel} is missing: store it at its own rate, windows need neighbours"
                     )

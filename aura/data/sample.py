@@ -211,7 +211,10 @@ def _head_problems(sample: Sample) -> list[str]:
         found.append(f"id: {sample.id!r} must be of [A-Za-z0-9_-], not empty")
     found += [f"{name}: is empty" for name in ("dataset", "recording") if getattr(sample, name) == ""]
     if not _real(sample.duration_s) or not 0 < sample.duration_s <= MAX_SECONDS + 1e-6:
-        found.append(f"duration_s: is {sample.duration_s!r}, must be above 0 and at most {MAX_SECONDS:g}")
+        found.append(
+            f"duration_s: is {sample.duration_s!r}, must be above 0 and at most {MAX_SECONDS:g}; leave a longer recording as"
+            " samples of the same recording, each with its start_s"
+        )
     if not _real(sample.start_s):
         found.append(f"start_s: is {sample.start_s!r}, must be a finite number")
     if not isinstance(sample.labels, dict):
@@ -251,7 +254,8 @@ def _stream_problems(sample: Sample, name: str, entry: dict, value: np.ndarray |
     if not isinstance(value, np.ndarray) or value.dtype != dtype:
         return [*found, f"{name}: is {getattr(value, 'dtype', type(value).__name__)}, must be {dtype.name}"]
     if value.ndim != shape.count(",") + 1 or 0 in value.shape or (last and value.shape[-1] != last):
-        return [*found, f"{name}: shape is {value.shape}, must be {shape} without a zero"]
+        lacks = "; what a sensor does not measure is 0, and not in its channels" if kind == "imu" else ""
+        return [*found, f"{name}: shape is {value.shape}, must be {shape}, and not empty{lacks}"]
     items = value.shape[1] if kind == "imu" else value.shape[0]
     if length != items:
         found.append(f"streams.{name}.length: is {length!r}, the array has {items}")

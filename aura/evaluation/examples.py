@@ -14,7 +14,7 @@ from torch import Tensor
 
 from aura.body.skeletons import Skeleton, skeleton
 from aura.data.batch import Stream
-from aura.data.config import ImuInput, MocapInput, Pose2dInput
+from aura.data.config import ImuInput, MocapInput, Pose2dInput, SeriesInput
 from aura.data.reader import EvalReader
 from aura.tasks.evaluate import Embedded
 
@@ -48,7 +48,7 @@ def draw(axes: Axes, reader: EvalReader, windows: Embedded, stream: str, place: 
     title = f"{head} {windows.recordings[place]} at {windows.start_s[place]:.1f} s\n{words}"
     axes.set_title("\n".join(textwrap.shorten(line, 60, placeholder=" …") for line in title.split("\n")), fontsize=7)
     axes.set(xticks=[], yticks=[])
-    PAINTERS[settings.kind](axes, batch.streams[stream], settings)
+    PAINTERS.get(settings.kind, _words)(axes, batch.streams[stream], settings)
 
 
 def _imu(axes: Axes, stream: Stream, settings: ImuInput) -> None:
@@ -61,6 +61,19 @@ def _imu(axes: Axes, stream: Stream, settings: ImuInput) -> None:
     axes.set_ylabel("|acc|, m/s²", fontsize=6)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(labelsize=6)
+
+
+def _series(axes: Axes, stream: Stream, settings: SeriesInput) -> None:
+    """Channels as the tower reads them, their units apart: by `mean` and `std`."""
+    values, valid = stream.values[0].numpy(), stream.valid[0].numpy()
+    time = np.arange(len(values)) / settings.rate_hz
+    level = (np.where(valid, values, np.nan) - np.array(settings.mean)) / np.array(settings.std)
+    for column, channel in zip(level.T, settings.channels):
+        axes.plot(time, column, ".-", ms=2, lw=0.8, label=channel.partition(" ")[0])
+    axes.set_ylabel("standard deviations", fontsize=6)
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.tick_params(labelsize=6)
+    axes.legend(fontsize=5, frameon=False)
 
 
 def _bodies(axes: Axes, flat: np.ndarray, known: np.ndarray, tree: Skeleton) -> None:
@@ -107,13 +120,14 @@ def _video(axes: Axes, stream: Stream, settings: object) -> None:
 
 
 def _words(axes: Axes, stream: Stream, settings: object) -> None:
-    """The title has them."""
+    """The title has them; it is all of a kind that nobody draws, too."""
 
 
 PAINTERS: dict[str, Callable[..., None]] = {
     "imu": _imu,
     "mocap": _mocap,
     "pose2d": _pose2d,
+    "series": _series,
     "video": _video,
     "text": _words,
 }

@@ -61,7 +61,8 @@ def zeroshot(
     classes = label_classes(windows, known)
     if classes is None:
         raise EvaluationError(
-            "the windows have under two values of the label 'activity': give --prompts for a label of theirs"
+            "the samples have under two values of the label 'activity': write it into their `labels` (texts are no labels),"
+            " or give --prompts for a label of theirs"
         )
     names, words = list(classes.classes), words_of(request, classes)
     result.facts["prompts"] = {"file": prompts, "label": classes.label, "classes": len(names), "hash": classes.hash}

@@ -30,7 +30,6 @@ MISSING = {  # what a recording cannot be read without
     "rate_hz": "rate_hz is missing: say how many items it has a second",
     "image_size": "image_size is missing: say image_size=(width, height) of the images, in pixels",
 }
-KNOWN = ", of values that are not missing"
 MAKERS = {
     "imu": imu_record,
     "mocap": mocap_record,
@@ -84,7 +83,8 @@ def read_given(
     names = [name for name in settings if kind_of(name) in MAKERS]
     if len(names) != 1:
         known = ", ".join(name for name in module.towers if name != "text")
-        raise ValueError(f"give one of {known}; given: {', '.join(names) or 'none'}")
+        hint = ": one at a time, and add the embeddings" if names else ""
+        raise ValueError(f"give one of {known}; given: {', '.join(names) or 'none'}{hint}")
     stream = names[0]
     if stream not in module.towers:
         raise ValueError(f"{config.name} reads no {stream}; it reads {', '.join(module.towers)}")
@@ -190,9 +190,11 @@ def _embedded(cutter: Cutter, module: AuraModel, given: Given, part: Sequence[Pi
         if not there:
             seconds, share = cutter.window.seconds, cutter.window.min_cover
             lasts = given.records[piece.recording].entry["duration_s"]
+            end = min(lasts, piece.cut.start_s + piece.cut.span_s)
+            gap = f", of values that are not missing: too few are there from {piece.cut.start_s:g} to {end:g} s, cut it there"
             raise ValueError(
                 f"recording {piece.recording} lasts {lasts:.3g} s: the model reads windows of {seconds:g} s, and needs"
-                f" {share:.0%} of one{KNOWN if kind_of(given.stream) == 'series' else ''}"
+                f" {share:.0%} of one{gap if kind_of(given.stream) == 'series' else ''}"
             )
     device = next(module.parameters()).device
     return module.embed_stream(given.stream, read.map(lambda tensor: tensor.to(device))).cpu()

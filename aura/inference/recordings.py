@@ -11,6 +11,7 @@ import numpy as np
 
 from aura.body.placements import placement_id
 from aura.body.skeletons import SKELETONS, skeleton
+from aura.data.config import CHANNEL
 from aura.data.film import measure
 from aura.data.memory import MemoryRecord
 from aura.data.sample import Sample
@@ -130,6 +131,9 @@ def series_record(values: Any, rate_hz: float, channels: Sequence[str], stream: 
     if found.ndim != 2 or 0 in found.shape:
         raise ValueError(f"{stream} has shape {np.shape(values)}: give (T, channels), or (T,) of one channel")
     channels = [channels] if isinstance(channels, str) else list(channels)
+    for name in channels:
+        if CHANNEL.fullmatch(name) is None:
+            raise ValueError(f"{stream}: channels: {name!r} is no name and unit, such as 'heart_rate bpm'")
     if found.shape[1] != len(channels):
         raise ValueError(
             f"{stream} has {found.shape[1]} channels, channels names {len(channels)}: {', '.join(channels)}; say which these"

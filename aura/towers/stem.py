@@ -33,7 +33,11 @@ def token_stride(token_s: float, rate_hz: float, seconds: float) -> tuple[int, i
     """
     stride = token_s * rate_hz
     if abs(stride - round(stride)) > 1e-6 * stride or round(stride) < 1:
-        near = max(1, round(stride)) / rate_hz
+        items = seconds * rate_hz
+        fit = [n for n in range(1, round(items) + 1) if round(items) % n == 0]
+        if abs(items - round(items)) > 1e-6 * items or not fit:
+            fit = [max(1, round(stride))]
+        near = min(fit, key=lambda n: abs(math.log(n / stride))) / rate_hz
         raise ValueError(
             f"token_s {token_s:g} at rate_hz {rate_hz:g} is {stride:g} items: take a whole number, such as {near:g} s"
         )

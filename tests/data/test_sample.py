@@ -71,7 +71,7 @@ BROKEN = {
     "key alphabet": (_set(["id"], "a.b"), "id:"),
     "null string": (_set(["group"], None), "group:"),
     "empty recording": (_set(["recording"], ""), "recording:"),
-    "too long": (_set(["duration_s"], 61.0), "duration_s:"),
+    "too long": (_set(["duration_s"], 61.0), "at most 60; leave a longer recording as samples of the same"),
     "label no string": (_set(["labels", "activity"], 3), "labels.activity"),
     "text kind": (_set(["texts", 0, "kind"], "caption"), "texts[0].kind"),
     "empty text": (_set(["texts", 0, "text"], " "), "texts[0].text"),

@@ -155,6 +155,11 @@ def test_tools_show_it():
     sparse[::11] = 80  # as a signal of 9 Hz in rows of 100 Hz
     (found,) = unit_problems(sample(sparse, 100.0))
     assert "90% of heart_rate bpm is missing: store it at its own rate" in found
+    sparse[50:52] = 80  # two that are side by side do not make it a signal of 100 Hz
+    assert len(list(unit_problems(sample(sparse, 100.0)))) == 1
+    gap = np.full(100, NAN)
+    gap[:10] = 80  # worn for a tenth of the time: at its own rate
+    assert list(unit_problems(sample(gap, 4.0))) == []
 
 
 def test_statistics_are_medians_of_samples():

@@ -69,6 +69,8 @@ def test_channels_are_matched_by_name(model, values):
         model.embed(series_body=values[:, 0], rate_hz=2)
     with pytest.raises(ValueError, match=r"has 'heart_rate Hz', .* asks for 'heart_rate bpm'"):
         model.embed(series_body=values[:, 0], rate_hz=2, channels=["heart_rate Hz"])
+    with pytest.raises(ValueError, match="series_body: channels: 'heart_rate' is no name and unit, such as"):
+        model.embed(series_body=values[:, 0], rate_hz=2, channels=["heart_rate"])
 
 
 def test_what_cannot_be_read_or_looks_odd_is_told(model, values):
@@ -93,5 +95,5 @@ def test_the_card_says_what_is_read(model):
 
 def test_a_window_of_missing_values_is_named(model, values):
     values[4:16] = np.nan
-    with pytest.raises(ValueError, match="needs 50% of one, of values that are not missing"):
+    with pytest.raises(ValueError, match="values that are not missing: too few are there from 2 to 4 s"):
         model.embed(series_body=values, rate_hz=2)

@@ -144,6 +144,33 @@ def test_label_and_text_columns_cut_and_caption(tmp_path: Path) -> None:
     assert notes == {"rows with activity '0', to be left out": (100, 2.0)}
 
 
+def test_other_signals_are_streams_of_their_own(tmp_path: Path) -> None:
+    n, step = 32 * 90, 8
+    eda = np.full(n, np.nan)
+    eda[::step] = np.round(2 + np.sin(np.arange(n // step) / 40), 4)
+    eda[800:960] = np.nan  # 5 s
+    skin = np.where(np.isnan(eda), np.nan, 33.25)
+    skin[0] = np.nan
+    skin[800] = 33.25  # what one channel lacks the other keeps
+    breath = np.round(np.cos(np.arange(n) / 64), 4)
+    more = {"EDA": eda, "TEMP": skin, "BR": breath}
+    write(tmp_path / "s1.csv", [i * 31.25 for i in range(n)], signals(n), more)
+    series = {
+        "band": {"columns": {"eda uS": "EDA", "skin_temperature degC": "TEMP"}, "rate_hz": 4},
+        "breath": {"columns": {"volume l": "BR"}},
+    }
+    found, _ = convert(tmp_path, series=series)
+    made = [sample for _, sample in found]
+    band = np.concatenate([sample.arrays["series_band"] for sample in made])
+    np.testing.assert_array_equal(band, np.stack([eda, skin], 1)[::step].astype(np.float32))
+    np.testing.assert_array_equal(np.concatenate([s.arrays["series_breath"] for s in made])[:, 0], breath.astype("f4"))
+    entry = made[0].streams["series_band"]
+    assert (entry["rate_hz"], entry["channels"]) == (4, ["eda uS", "skin_temperature degC"])
+    assert made[0].streams["series_breath"]["rate_hz"] == 32
+    with pytest.raises(ValueError, match=r"s1.csv: column 'EDA' has 4 values a second, series.x says 32: correct"):
+        convert(tmp_path, series={"x": {"columns": {"eda uS": "EDA"}}})
+
+
 def test_clocks_that_jump_run_back_or_stand(tmp_path: Path) -> None:
     x = signals(1000)
     times = [20 * i for i in range(1000)]
@@ -287,6 +314,8 @@ def test_a_clock_that_counts_seconds_is_refused(tmp_path: Path) -> None:
         ({"sensors": [{"placement": "wrist"}]}, "sensors.0.placement: [^;]*; the nearest known one is '[a-z ]*'$"),
         ({"sensors": []}, "sensors: Tuple should have at least 1 item"),
         ({"sensors": [{"placement": "head"}]}, "sensors.0: needs acc or gyro"),
+        ({"series": {"x": {"columns": {"eda": "EDA"}}}}, "series.x: columns: 'eda' is no name and unit"),
+        ({"series": {"X-Y": {"columns": {"eda uS": "EDA"}}}}, "series.X-Y.*should match pattern"),
         ({"name": "(?P<subject>s)", "splits": {"vals": ["s1"]}}, "splits: 'vals' is no split; give train, val or test"),
         ({"time": None}, "needs time .* or rate_hz"),
         ({"name": "(?P<subject"}, "name: .*no regular expression"),

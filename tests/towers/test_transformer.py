@@ -73,5 +73,8 @@ def test_tokens_of_equal_seconds_are_equally_many_at_every_rate():
     assert token_stride(0.1, 40, 2.4) == (4, 24)
     with pytest.raises(ValueError, match=r"token_s 0.2 at rate_hz 18.7 is 3.74 items.*0.213904"):
         token_stride(0.2, 18.7, 5.0)
+    with pytest.raises(ValueError, match=r"token_s 0.2 at rate_hz 32 is 6.4 items.*such as 0.25 s"):
+        token_stride(0.2, 32, 8.0)
+    assert token_stride(0.25, 32, 8.0) == (8, 32)
     with pytest.raises(ValueError, match=r"5.1 s is 25.5 tokens"):
         token_stride(0.2, 50, 5.1)
