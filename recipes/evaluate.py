@@ -121,7 +121,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--workers", type=int, default=0, help="reading processes (0: here)")
     add("--pool", type=int, help="at most so many windows, spread evenly (default: all)")
     add("--window", type=float, metavar="S", help="seconds of a window (default: as in training)")
-    add("--all-sensors", action="store_true", help="all sensors of a sample, where training drew some of them")
+    add("--all-sensors", action="store_true", help="all sensors of a sample, where training read some of them")
     add("--stride", type=float, metavar="S", help="seconds from one window to the next (default: its length)")
     add(
         "--leaks",

@@ -31,7 +31,7 @@ class Request:
     pool      at most so many windows, spread evenly over all; None: all
     split     of a DIR without one
     per_sample  a row is a whole sample: the mean of its windows
-    all_sensors read all sensors of a sample, where the recipe reads some
+    all_sensors read all sensors of a sample, where the recipe reads some, or those of some places
     """
 
     loaded: Loaded
@@ -55,20 +55,20 @@ class Request:
 
 
 def inputs_of(request: Request, placement: str | None = None) -> dict[str, Input]:
-    """How the streams are read: as in the recipe, or of all sensors where asked and the recipe names none; `placement`: of the
-    sensors there alone. EvaluationError where a tower reads no other number of sensors."""
+    """How the streams are read: as in the recipe, or of all sensors where asked; `placement`: of the sensors there alone.
+    EvaluationError where a tower reads no other number of sensors."""
     inputs = dict(request.loaded.recipe.inputs)
     for name, settings in inputs.items():
         if not isinstance(settings, ImuInput):
             continue
         if placement is not None:
             changed = {"placements": (placement,), "sensors": 1}
-        elif settings.placements or not request.all_sensors:
+        elif not request.all_sensors:
             continue
         elif not cast(Tower, request.loaded.model.towers[name]).any_sensors:
             raise EvaluationError(f"--all-sensors: the tower of {name} reads {settings.sensors} alone")
         else:
-            changed = {"sensors": max(settings.sensors, most_sensors(request, name))}
+            changed = {"placements": (), "sensors": max(settings.sensors, most_sensors(request, name))}
         inputs[name] = ImuInput.model_validate(settings.model_dump() | changed)
     return inputs
 

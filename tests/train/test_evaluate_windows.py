@@ -45,6 +45,11 @@ def test_all_sensors_are_read_where_training_drew_some(unbroken, shards):
     mask = batch.streams["imu"].sensor_mask
     assert mask is not None
     assert bool(mask[batch.weight > 0].all())
+    worn = request.loaded.recipe.inputs["imu"].model_copy(update={"placements": ("chest",), "sensors": 1})
+    recipe = request.loaded.recipe.model_copy(update={"inputs": request.loaded.recipe.inputs | {"imu": worn}})
+    placed = replace(request, loaded=replace(request.loaded, recipe=recipe))
+    assert next(iter(make_reader(placed))).streams["imu"].values.shape[1] == 9
+    assert next(iter(make_reader(replace(placed, all_sensors=False)))).streams["imu"].values.shape[1] == 1
     one = next(iter(make_reader(request, "chest")))
     assert one.streams["imu"].values.shape[1] == 1
     found = embed(request).sides["pooled", "imu"]
