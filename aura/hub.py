@@ -143,7 +143,8 @@ def download(
             raise
         except EntryNotFoundError as error:
             raise HubError(f"{repo_id} has no config.json: it holds no model of aura") from error
-        streams = list(read_config(config, repo_id).get("towers", {}))
+        towers = read_config(config, repo_id).get("towers")
+        streams = list(towers) if isinstance(towers, dict) else []
         if modalities is not None:
             streams = wanted_streams(streams, modalities, repo_id)
         towers = [f"towers/{stream}.safetensors" for stream in streams]

@@ -27,6 +27,7 @@ import aura.interrupt  # noqa: F401  # first: what follows takes long to import
 import argparse
 import json
 import logging
+import math
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -40,9 +41,23 @@ from aura.data.processes import ReadError
 from aura.data.writer import ShardError
 from aura.train.cost import CPU_NODE, GPU_NODE, Layout, Machine, Work, bottleneck, rank_bytes, step
 from aura.train.recipe import Recipe, RecipeError, load_recipe
+from aura.weights import RunError
 
 NODES = {"gpu": GPU_NODE, "cpu": CPU_NODE}
 PARTS = ("towers", "loss", "gather", "gradients", "optimizer", "handover", "loop", "slowest", "wait")
+ZERO = (
+    "overlap",
+    "jitter",
+    "operation_s",
+    "row_s",
+    "step_s",
+    "open_s",
+    "ahead",
+    "scatter",
+    "read_s",
+    "read_bytes",
+    "openings",
+)
 READING = ("read_s", "read_bytes", "openings")  # of `Work`, which may be assumed too
 
 
@@ -55,6 +70,8 @@ def assume(machine: Machine, work: Work, words: list[str]) -> tuple[Machine, Wor
             number = float(text)
         except ValueError:
             raise ValueError(f"--assume {word}: write name=number, such as efficiency=0.3") from None
+        if not math.isfinite(number) or number < 0 or (number == 0 and inner != "latency" and name not in ZERO):
+            raise ValueError(f"--assume {word}: must be above 0")
         if name in READING:
             work = replace(work, **{name: number})
         elif inner and link in ("inside", "between") and inner in ("bandwidth", "latency"):
@@ -266,7 +283,7 @@ def main(words: list[str] | None = None) -> int:
             if options.out:
                 picture(found, options.out, f"{recipe.name} on {machine.name}, predicted")
                 print(f"picture  {options.out}")
-    except (RecipeError, OrderError, ReadError, ShardError, BadSample, ValueError) as error:
+    except (RecipeError, RunError, OrderError, ReadError, ShardError, BadSample, ValueError) as error:
         print(f"scale: {error}", file=sys.stderr)
         return 2
     if options.json:

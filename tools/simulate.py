@@ -195,8 +195,9 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     if options.samples is not None and options.shards:
         parser.error("--shards and --samples exclude each other")
     positive = [options.shard_samples, options.sample_bytes, options.steps, *options.ranks]
-    if min(positive + [x for x in (options.samples, options.walk) if x is not None]) < 1:
-        parser.error("numbers of samples, bytes, steps and ranks are at least 1")
+    some = (options.samples, options.walk, options.batch, options.streams, options.shuffle_block, options.windows)
+    if min(positive + [x for x in some if x is not None]) < 1 or (options.workers or 0) < 0 or options.at < 0:
+        parser.error("numbers are at least 1; --workers, --at and --seed 0")
     return options
 
 

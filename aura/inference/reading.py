@@ -22,10 +22,11 @@ from aura.inference.checks import doubts, places
 from aura.inference.config import ModelConfig
 from aura.inference.pieces import Piece, pieces, window_of
 from aura.inference.recordings import imu_record, mocap_record, pose2d_record, series_record, video_record
+from aura.inference.sizes import WINDOW, window_numbers
 from aura.inference.spread import several, spread
 from aura.model import AuraModel
 
-ROWS = 64  # windows of one forward
+ROWS = 64  # windows of one forward, or fewer: of no more numbers than one of the largest windows has
 MISSING = {  # what a recording cannot be read without
     "rate_hz": "rate_hz is missing: say how many items it has a second",
     "image_size": "image_size is missing: say image_size=(width, height) of the images, in pixels",
@@ -166,7 +167,8 @@ def embed_given(
     for way in dict.fromkeys(ways):
         cutter = Cutter({stream: way}, window)
         mine = [i for i, piece in enumerate(found) if ways[piece.recording] == way]
-        for part in (mine[i : i + ROWS] for i in range(0, len(mine), ROWS)):
+        rows = max(1, min(ROWS, int(WINDOW / max(1.0, window_numbers(way, window.seconds)))))
+        for part in (mine[i : i + rows] for i in range(0, len(mine), rows)):
             with torch.no_grad():
                 vectors[part] = _embedded(cutter, module, given, [found[i] for i in part])
     return Windows(

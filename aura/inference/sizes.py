@@ -83,7 +83,7 @@ class _Count(TorchFunctionMode):
 
 def _check_window(where: Path, config: ModelConfig, stream: str) -> None:
     """RunError where a window is larger than any that is read, or windows are too close."""
-    window, numbers = config.window, _numbers(config.inputs[stream], config.window.seconds)
+    window, numbers = config.window, window_numbers(config.inputs[stream], config.window.seconds)
     if not numbers <= WINDOW:
         raise RunError(
             f"{where}: a window of {window.seconds:g} s of {stream}, as inputs.{stream} says, has {numbers:.3g} numbers; at most"
@@ -93,7 +93,8 @@ def _check_window(where: Path, config: ModelConfig, stream: str) -> None:
         raise RunError(f"{where}: window.stride_s is {window.stride_s:g}: seconds, at least {LEAST_S:g}")
 
 
-def _numbers(settings: Input, seconds: float) -> float:
+def window_numbers(settings: Input, seconds: float) -> float:
+    """Numbers of a stream in a window."""
     if isinstance(settings, ImuInput):
         return 6.0 * settings.sensors * seconds * settings.rate_hz
     if isinstance(settings, MocapInput | Pose2dInput):

@@ -154,7 +154,7 @@ def test_a_strange_size_is_refused_at_once(folder, tmp_path, monkeypatch, key):
 
 def test_a_window_of_a_series_is_bounded_too():
     settings = SeriesInput(rate_hz=4, channels=("heart_rate bpm", "eda uS"), mean=(80, 5), std=(20, 3))
-    assert sizes._numbers(settings, 10.0) == 2 * 4 * 10
+    assert sizes.window_numbers(settings, 10.0) == 2 * 4 * 10
 
 
 def drop(file: Path, part: str) -> None:

@@ -127,6 +127,10 @@ def test_what_cannot_run_is_refused(scale, counted, shards, capsys, monkeypatch)
     assert "16 ranks do not divide train.batch=16 and data.streams=8" in capsys.readouterr().err
     assert scale.main(["--recipe", TINY, *shards, "--assume", "speed=1"]) == 2
     assert "no such assumption; there are node, flops" in capsys.readouterr().err
+    for wrong in ("efficiency=0", "between.bandwidth=0", "flops=nan", "jitter=-1"):
+        assert scale.main(["--recipe", TINY, *shards, "--ranks", "2", "--assume", wrong]) == 2
+        assert capsys.readouterr().err == f"scale: --assume {wrong}: must be above 0\n"
+    assert scale.main(["--recipe", TINY, *shards, "--ranks", "2", "--assume", "jitter=0", "inside.latency=0"]) == 0
 
 
 @pytest.mark.slow

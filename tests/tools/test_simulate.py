@@ -271,6 +271,6 @@ def test_what_cannot_be_is_refused(simulate, folders, capsys):
     assert "5 ranks do not divide train.batch=48 and data.streams=64" in capsys.readouterr().err
     assert simulate.main(["--shards", str(folders / "nothing")]) == 2
     assert "does not exist" in capsys.readouterr().err
-    for words in ([], ["--samples", "0"], ["--samples", "10", "--shards", "x"]):
+    for words in ([], ["--samples", "0"], ["--samples", "10", "--shards", "x"], ["--samples", "10", "--streams", "0"]):
         with pytest.raises(SystemExit):
             simulate.main(words)
