@@ -202,7 +202,7 @@ def read_config(file: Path, where: str) -> dict[str, Any]:
         version = config.get("version", "?")
         raise HubError(
             f"{where} is of format {found}, written by aura {version}; this is aura {_version()}, which reads {FORMAT}:"
-            f" pip install 'aura=={version}'"
+            f" install aura {version} to use it"
         )
     return config
 

@@ -1,6 +1,6 @@
 """A model on the device: windows of a running IMU stream to classes, by numpy, scipy and onnxruntime alone.
 
-Needs no torch: on a device `pip install --no-deps aura` and `pip install numpy scipy onnxruntime` are enough. The folder is what
+Needs no torch: on a device the wheel, installed with `--no-deps`, and `pip install numpy scipy onnxruntime` are enough. The folder is what
 tools/export.py wrote, format `aura-edge/1`: `imu.onnx` gives the embedding of a window, `classes.npz` the embeddings of the
 classes' words, `edge.json` says what goes in.
 """

@@ -51,7 +51,7 @@ def test_the_model_in_the_box_answers_as_the_readme_says(capsys):
 
 
 @pytest.mark.parametrize("page", ["use.md", "mini.md"])
-def test_a_model_in_use(page, tmp_path, monkeypatch):
+def test_a_model_in_use(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     pytest.importorskip("pandas")
     if page == "use.md":
@@ -59,3 +59,8 @@ def test_a_model_in_use(page, tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", aura.InputWarning)
         exec("\n".join(blocks(page, "python")), {})
+    if page == "mini.md":
+        over_time = dict(re.findall(r"^ +(\d+) s  (.*)$", capsys.readouterr().out, re.MULTILINE))
+        assert [over_time[str(s)] for s in (0, 1, 5, 6, 7, 10)] == 2 * ["standing still"] + 3 * ["walking"] + [
+            "standing still"
+        ]

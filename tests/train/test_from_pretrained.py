@@ -176,7 +176,7 @@ def test_what_is_no_model_is_refused(released, tmp_path):
     changed = damaged(released, tmp_path / "changed")
     config = json.loads((released / "config.json").read_text())
     (changed / "config.json").write_text(json.dumps(config | {"format": "aura-model/9", "version": "7.1"}))
-    refused(changed, "format aura-model/9, written by aura 7.1; this is aura .*pip install 'aura==7.1'")
+    refused(changed, "format aura-model/9, written by aura 7.1; this is aura .*install aura 7.1 to use it")
     (changed / "config.json").write_text(json.dumps(config | {"colour": "red"}))
     refused(changed, "colour: unknown key")
     (tmp_path / "weights.pt").write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
