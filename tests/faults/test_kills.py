@@ -79,7 +79,7 @@ def struck(kind, draw, processes, run_dir) -> bool:
 
 
 def test_runs_whose_processes_are_killed_at_random_end_as_if_nothing_had_happened(processes, unbroken, tmp_path):
-    draw, wanted = draws("kills"), count(5)
+    draw, wanted = draws("kills"), count(4)
     tallies, done, number = {}, 0, 0
     kinds = ["a rank", "a save", "a reading process", "one of two ranks"] * 5 + ["the launcher"]
     while done < wanted:
