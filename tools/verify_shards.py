@@ -179,6 +179,8 @@ def _check_shard(folder: Path, name: str, about: dict, found: list[Found], fault
         content = index.read_bytes()
         entries = {entry["key"]: entry for entry in json.loads(content)["samples"]}
         hashes = {key: dict(entry.get("sha256", {})) for key, entry in entries.items()}
+        if odd := [key for key in entries if not isinstance(key, str)]:
+            raise TypeError(f"the key {odd[0]!r} is not a string")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         faults.append(Fault("index", index.name, f"cannot be read: {error}"))
         return

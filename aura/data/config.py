@@ -103,7 +103,7 @@ class ImuInput(Config):
     @model_validator(mode="before")
     @classmethod
     def _slots(cls, values: object) -> object:
-        if isinstance(values, dict) and values.get("placements"):
+        if isinstance(values, dict) and isinstance(values.get("placements"), list | tuple) and values["placements"]:
             slots = len(values["placements"])
             if values.get("sensors", slots) != slots:
                 raise ValueError(f"sensors is {values['sensors']}, but {slots} placements are named: leave sensors out")
@@ -235,11 +235,10 @@ class DataConfig(Config):
     @classmethod
     def _default_eval_split(cls, values: object) -> object:
         if isinstance(values, dict):
-            values = dict(values)
-            values["eval"] = tuple(
-                {"split": "val", **source} if isinstance(source, dict) else source
-                for source in values.get("eval") or ()
-            )
+            sources = values.get("eval") or ()
+            if isinstance(sources, list | tuple):
+                sources = tuple({"split": "val", **s} if isinstance(s, dict) else s for s in sources)
+            values = values | {"eval": sources}
         return values
 
 

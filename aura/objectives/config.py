@@ -124,7 +124,7 @@ class Objective(Config):
     @classmethod
     def _from_list(cls, value: object) -> object:
         """Accepts a list of names, a name with a weight, or a name with its settings."""
-        if isinstance(value, list | tuple):
+        if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
             value = {name: {} for name in value}
         if isinstance(value, dict):
             value = {

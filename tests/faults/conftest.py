@@ -1,15 +1,5 @@
-import pytest
-
 from tests.faults.tally import TALLIES
 from tests.train.conftest import processes, shards, unbroken  # noqa: F401
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """They take minutes: `pytest -m slow tests/faults`."""
-    for item in items:
-        if item.path.parent.name == "faults":
-            item.add_marker(pytest.mark.slow)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -1,7 +1,7 @@
 """How often a fault is tried, and what came of it.
 
-AURA_FAULTS=200 pytest tests/faults -s     200 times each instead of the few times of a plain run
-AURA_FAULTS_SEED=1                         other draws
+AURA_FAULTS=200 pytest tests/faults     200 times each instead of the few times of a plain run, which is to take under a minute
+AURA_FAULTS_SEED=1                      other draws; --hypothesis-seed=1 those of test_fuzz.py
 """
 
 import os

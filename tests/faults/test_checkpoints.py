@@ -56,7 +56,7 @@ def test_of_damaged_checkpoints_the_last_whole_one_is_taken(run_dir, tmp_path):
         (there / "checkpoints" / "latest").write_text(name)
         whole[name] = guarded(loaded)
         shutil.rmtree(there)
-    for number in range(count(40)):
+    for number in range(count(12)):
         shutil.copytree(folder, there)
         files = [path for path in sorted((there / "checkpoints" / newest).rglob("*")) if path.is_file()]
         files += [there / "checkpoints" / "latest"]
@@ -92,7 +92,7 @@ def test_a_damaged_run_directory_is_opened_or_refused(run_dir, tmp_path):
         opening.close()
         return opening.metrics()
 
-    for number in range(count(40)):
+    for number in range(count(12)):
         there.mkdir()
         (there / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         (there / "status.json").write_text(
@@ -116,7 +116,7 @@ def test_a_damaged_recipe_is_a_recipe_or_refused(tmp_path):
     sources = [TINY, *sorted((ROOT / "recipes").glob("*.yaml"))]
     sources = [path for path in sources if guarded(lambda path=path: bool(load_recipe(path)))[0] == "value"]
     file = tmp_path / "r.yaml"
-    for number in range(count(60)):
+    for number in range(count(20)):
         source = draw.choice(sources)
         if draw.random() < 0.5:
             data, how = mutate_bytes(source.read_bytes(), draw)

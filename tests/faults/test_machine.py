@@ -22,6 +22,7 @@ def _mounting(tmp_path):
         pytest.skip("no mount namespace here (unshare is not allowed)")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_mounting")
 def test_a_full_disk_leaves_no_half_checkpoint_and_nothing_is_lost(processes, unbroken, tmp_path):
     """Checkpoints on a file system of random size; then, with room, the same run as one that nothing stopped."""
@@ -86,6 +87,7 @@ def test_a_full_disk_leaves_no_shards_that_look_whole(tmp_path):
     tally.close()
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_back_changes_nothing(processes, unbroken, tmp_path):
     """time.time goes back by an hour or by years in the middle of a run that is stopped and goes on."""
     draw, tally = draws("clock"), Tally("clock that jumps back")

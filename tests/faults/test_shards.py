@@ -94,7 +94,7 @@ def test_a_damaged_folder_gives_the_same_rows_or_an_error_that_names_the_file(fo
     good, draw = read(str(folder)), draws(kind)
     tally, checked = Tally(f"mutated {kind}, read"), Tally(f"mutated {kind}, tools/verify_shards.py")
     there = tmp_path / "copy"
-    for number in range(count(60)):
+    for number in range(count(12)):
         shutil.copytree(folder, there)
         how = f"{number}: {mutate_file(draw.choice(files_of(there, kind)), draw)}"
         state, value = guarded(lambda: read(str(there)))
@@ -135,7 +135,7 @@ def test_damaged_tars_without_a_manifest_are_read_or_refused(folder, tmp_path):
                 bad.append(str(error))
         return bad
 
-    for number in range(count(60)):
+    for number in range(count(12)):
         there.mkdir()
         for path in folder.glob("train-*.tar"):
             shutil.copy(path, there)

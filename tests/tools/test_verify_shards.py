@@ -202,6 +202,14 @@ def test_index_that_does_not_fit(folder, capsys):
     check(folder, capsys, "train-000000.idx.json: SHA-256 differs", "clip-9999: is in the index and not in the tar")
 
 
+def test_an_index_whose_key_is_no_string(folder, capsys):
+    path = folder / "train-000000.idx.json"
+    index = json.loads(path.read_text())
+    index["samples"][0]["key"] = None
+    path.write_text(json.dumps(index))
+    check(folder, capsys, "train-000000.idx.json: cannot be read: the key None is not a string")
+
+
 def test_repair_keeps_the_good_samples(folder, tmp_path, capsys):
     def damage(files):
         return [(n, b"{}" if n == "clip-0001.json" else d) for n, d in files if n != "clip-0000.json"]

@@ -46,6 +46,9 @@ def test_overrides():
         ("data.sources.4.path=a", ["no place in a list of 1"]),
         ("objective.pairs=[imu:pose2d]", ["pose2d", "inputs lacks"]),
         ("objective.pairs=[imu]", ["imu:text"]),
+        ("objective.pairs=[[imu]]", [" objective.pairs: ", "is [['imu']]"]),
+        ("data.eval=3", [" data.eval: ", "is 3"]),
+        ("inputs.imu.placements=3", [" inputs.imu.placements: ", "is 3"]),
         ("objective.same_text=strings", ["same_text", "label:<name>"]),
     ],
 )
