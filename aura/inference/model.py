@@ -24,7 +24,7 @@ from aura.inference.config import CONFIG, ModelConfig, config_of_checkpoint, pla
 from aura.inference.reading import Given, Windows, embed_given, read_given, settings_for, unit_query
 from aura.inference.release import build_module, load_release, mend, write_release
 from aura.inference.sizes import check_sizes
-from aura.inference.words import known_words, prompts_of, stored_words
+from aura.inference.words import EXTRAS, known_words, prompts_of, stored_words
 from aura.model import AuraModel
 from aura.model_card import model_card
 from aura.tasks.recordings import Alignment, Recording, align
@@ -137,7 +137,8 @@ class Aura:
         """
         missing = [name for name in self.config.towers if name not in self.module.towers]
         if missing:
-            raise RunError(f"the towers of {', '.join(missing)} are not loaded: load the whole model to save it")
+            how = f", after pip install {EXTRAS.get(self.config.lacks, self.config.lacks)}" if self.config.lacks else ""
+            raise RunError(f"the towers of {', '.join(missing)} are not loaded: load the whole model to save it{how}")
         config, vectors = self.config, self.phrases
         if self.tokenize is not None and "text" in self.module.compared:
             words = known_words(config) if phrases is None else tuple(dict.fromkeys(phrases))
