@@ -119,6 +119,8 @@ def test_a_package_that_is_not_there_leaves_the_stored_words(package, tmp_path, 
     torch.testing.assert_close(part.embed_text(["Sits "]), expected)
     with pytest.raises(ValueError, match=r"'runs' is not among the 2 stored phrases.*install tiny_words"):
         part.embed_text(["runs"])
+    with pytest.raises(RunError, match="text are not loaded: .*, after pip install tiny_words"):
+        part.save_pretrained(tmp_path / "again")
 
 
 def test_training_begins_with_frozen_weights_only_where_they_are_the_same(package, tmp_path):
