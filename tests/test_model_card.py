@@ -203,6 +203,18 @@ def test_terms_stand_in_the_first_lines(config, licence, says):
     assert first.startswith(">")
 
 
+def test_people_that_are_made_up_are_no_people():
+    made = {"name": "synthetic", "licences": ["CC0-1.0"]}
+    real = {"name": "set", "licences": ["CC0-1.0"]}
+    cards = [
+        model_card(CONFIG | {"training": {"datasets": data, "unknown": unknown}})
+        for data, unknown in (([made], ""), ([made, real], ""), ([made], "what it began with"), ([real], ""))
+    ]
+    alone, beside = "has seen no real recording", "Of its training data `synthetic` is a procedural human"
+    assert [alone in card for card in cards] == [True, False, False, False]
+    assert [beside in card for card in cards] == [False, True, True, False]
+
+
 def test_a_licence_that_is_named_holds_but_hides_nothing():
     card = ModelCard(model_card(trained_on("CC BY-NC 4.0"), licence="mit"))
     assert card.data.license == "mit"

@@ -93,6 +93,9 @@ def _terms(config: Mapping[str, Any], licence: str | None) -> list[str]:
     return ["\n>\n".join(f"> {line}" for line in lines)] if lines else []
 
 
+MADE_UP = {"synthetic": "a procedural human (`shards/synthetic.py`)"}  # data sets without people
+
+
 def _what(config: Mapping[str, Any]) -> str:
     kinds = {"imu": "wearable IMU", "mocap": "motion capture", "pose2d": "2D poses", "video": "video", "text": "text"}
     kinds |= {"series": "signals over time"}
@@ -103,10 +106,15 @@ def _what(config: Mapping[str, Any]) -> str:
         f"a whole recording, mapped onto {window['seconds']:g} s" if window.get("whole") else f"{window['seconds']:g} s"
     )
     cut = "" if window.get("whole") else "; longer recordings are cut into windows"
+    made_up = [source["name"] in MADE_UP for source in datasets_of(config)]
+    seen = f" Of its training data `synthetic` is {MADE_UP['synthetic']}." if any(made_up) else ""
+    if made_up and all(made_up) and not config.get("training", {}).get("unknown"):
+        seen = f" It was trained on {MADE_UP['synthetic']} alone and has seen no real recording: expect little of it there."
     return (
         f"A model of human activity: {together} in one space of {config['embedding']} dimensions, trained by contrast with"
         f" aura. A window is {spans}{cut}. What belongs"
         " together lies close, by cosine: a recording finds its words, and what else was recorded at that moment."
+        f"{seen}"
     )
 
 
