@@ -119,7 +119,7 @@ def test_a_package_that_is_not_there_leaves_the_stored_words(package, tmp_path, 
     torch.testing.assert_close(part.embed_text(["Sits "]), expected)
     with pytest.raises(ValueError, match=r"'runs' is not among the 2 stored phrases.*install tiny_words"):
         part.embed_text(["runs"])
-    with pytest.raises(RunError, match="text are not loaded: .*, after pip install tiny_words"):
+    with pytest.raises(RunError, match=r"text are not loaded: .*, after pip install tiny_words"):
         part.save_pretrained(tmp_path / "again")
 
 
