@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from aura.data.config import Source
+from aura.data.files import sha256_of
 from aura.train.build import build
 from aura.train.checkpoint import latest_checkpoint
 from aura.train.finetune import finetune_recipe
@@ -115,7 +116,7 @@ def test_a_branch_of_moments_is_left_behind(unbroken, shards, tmp_path):
     (folder / "recipe.yaml").write_text(text.replace("moments: null", "moments: {width: 8, heads: 2}"))
     state = json.loads((folder / "state.json").read_text())
     for name, about in state["files"].items():
-        about["size"] = (folder / name).stat().st_size
+        about |= {"size": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)}
     (folder / "state.json").write_text(json.dumps(state | {"sha256": state_digest(state)}))
     recipe = finetune_recipe(folder, [Source(path=str(shards))], [], streams=["imu"])
     assert recipe.towers["imu"].moments is None
