@@ -20,7 +20,8 @@
 set -euo pipefail
 
 : "${RUN_DIR:?set RUN_DIR to a folder that all nodes see}"
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# sed reads to the end, head would break the pipe.
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
 export ACCELERATE_CONFIG=${ACCELERATE_CONFIG:-accelerate_config_two_nodes.yaml}
 export PROCESSES=$((SLURM_NNODES * ${SLURM_GPUS_ON_NODE:-8}))
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=170  # the launcher kills after 30 s otherwise, also in the middle of a save

@@ -41,7 +41,9 @@ def guarded(action: Callable[[], Any], own: tuple = OWN, limit_s: float = LIMIT_
             os._exit(1)
     os.close(send)
     with os.fdopen(receive, "rb") as file:
-        ready = select.select([file], [], [], limit_s)[0]
+        waiting = select.poll()  # select() takes no descriptor above 1,023
+        waiting.register(file, select.POLLIN | select.POLLHUP)
+        ready = waiting.poll(1000 * limit_s)
         if not ready:
             os.kill(pid, signal.SIGKILL)
         data = file.read()

@@ -86,7 +86,7 @@ def test_what_is_refused_before_the_first_step_can_be_mended(processes, tmp_path
         "http://127.0.0.1:9/shards", "cannot be read after 4 tries",
     )  # fmt: skip
     for words, found in (
-        (["towers.imu.heads=3"], ["recipe tiny: width 16 and heads 3"]),
+        (["towers.imu.heads=3"], ["recipe tiny: towers.imu: width 16 and heads 3"]),
         (["towers.text.pretrained=/none"], ["towers: no file of weights at '/none'"]),
         (["inputs.text.stored=true"], ["towers.text is trained", "towers.text.tuning=frozen"]),
         (["eval.prompts=none.yaml"], ["no prompt file at none.yaml"]),
