@@ -7,6 +7,7 @@ import resource
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,6 +50,11 @@ class OpenFiles:
         else:
             self.handles.move_to_end(name)
         return handle
+
+    def __del__(self) -> None:
+        for handle in self.handles.values():
+            with suppress(OSError):
+                self.close(handle)
 
 
 class Storage:

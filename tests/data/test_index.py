@@ -1,6 +1,7 @@
 """Folders of shards are found and read locally and over HTTP; what is missing or broken is named."""
 
 import functools
+import gc
 import hashlib
 import http.server
 import io
@@ -161,6 +162,19 @@ def test_a_second_reader_does_not_close_the_files_of_the_first(folder):
     before = copies.kept_open
     split.read_in_turns(1, 1)
     assert copies.kept_open == before
+
+
+def test_a_split_that_is_gone_leaves_no_file_open(folder):
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        split = open_split(str(folder), "train")
+        for i in range(len(split)):
+            split.record(i).items("imu", 0, 3, [0])
+        assert len(os.listdir("/proc/self/fd")) > before
+        del split
+        gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_opening_reads_no_index(folder, monkeypatch):
