@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from aura.data.index import BadSample
 from aura.data.order import OrderError
 from aura.data.processes import ReadError
@@ -61,6 +63,7 @@ def _inside(action: Callable[[], Any], own: tuple) -> tuple[str, Any]:
         if event in RUNS_CODE:
             started.append(event)
 
+    torch.set_num_threads(1)  # threads of OpenMP that the parent had are not here: whoever waits for them hangs
     started: list[str] = []
     pages = int(open("/proc/self/statm").read().split()[0])
     limit = pages * os.sysconf("SC_PAGE_SIZE") + MORE_BYTES
