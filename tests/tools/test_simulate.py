@@ -1,5 +1,6 @@
 """The simulation gives the rows that the reader yields, and counts what it really reads."""
 
+import gc
 import itertools
 import json
 import os
@@ -172,6 +173,7 @@ def test_what_is_counted_is_what_is_read(folders, parts, monkeypatch, ranks, wor
         assert count == min(workers, 8 // ranks)
         for worker in range(max(1, count)):
             reader = TrainReader(settings, inputs, **about)  # as a process of its own: nothing is open
+            gc.collect()  # closes the files of the reader before, whose numbers would be given anew
             with pytest.MonkeyPatch.context() as patch:
                 watch = Watch(patch)
                 read = list(itertools.islice(reader._parts(worker, max(1, count)), steps))
