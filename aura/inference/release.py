@@ -148,7 +148,11 @@ def _at_work(path: Path, node: str, process: int) -> bool:
         except PermissionError:
             pass
         return True
-    return time.time() - max(inner.stat().st_ctime for inner in (path, *path.rglob("*"))) < SETTLED_S
+    try:
+        touched = max(inner.stat().st_ctime for inner in (path, *path.rglob("*")))
+    except FileNotFoundError:  # changed at this very moment
+        return True
+    return time.time() - touched < SETTLED_S
 
 
 def _replace(temporary: Path, folder: Path) -> None:
