@@ -90,6 +90,19 @@ def classify_recipe() -> Recipe:
     return make_recipe(values | {"objective": {"classify": classify}})
 
 
+def series_recipe() -> Recipe:
+    """A series of two channels beside sensors and words."""
+    values = tiny_recipe().model_dump(mode="json")
+    for part in ("inputs", "towers"):
+        values[part] = {stream: values[part][stream] for stream in ("imu", "text")}
+    values["towers"]["imu"].pop("moments")
+    channels = {"channels": ["heart_rate bpm", "temperature degC"], "mean": [90, 33], "std": [30, 2]}
+    values["inputs"]["series_heart"] = {"kind": "series", "rate_hz": 5, **channels}
+    tower = {"width": 16, "depth": 1, "heads": 2, "stem": 8, "token_s": 0.4}
+    values["towers"]["series_heart"] = {"kind": "series_transformer", **tower}
+    return make_recipe(values | {"objective": {"pairs": ["imu:series_heart", "series_heart:text"]}})
+
+
 def tiny_model(recipe: Recipe, seed: int = 0) -> AuraModel:
     torch.manual_seed(seed)
     model = AuraModel(recipe.inputs, recipe.towers, recipe.objective, recipe.embedding, recipe.data.window.seconds)
@@ -100,7 +113,8 @@ def tiny_model(recipe: Recipe, seed: int = 0) -> AuraModel:
 
 
 def random_batch(n: int = 16, seed: int = 0, missing: bool = True) -> Batch:
-    """Rows whose streams are missing unequally: of every 8 rows, mocap lacks the last two, video the first five.
+    """Rows whose streams are missing unequally: of every 8 rows, mocap lacks the last two, video the first five. Of a series channels
+    lack values too, half of them one whole.
 
     Every seventh row has no label.
     """
@@ -115,6 +129,7 @@ def random_batch(n: int = 16, seed: int = 0, missing: bool = True) -> Batch:
         "mocap": row % 8 < 6,
         "pose2d": row % 4 != 1,
         "video": row % 8 >= 5,
+        "series_heart": row % 8 < 3,
         "text": row % 3 != 1,
     }
     if not missing:
@@ -123,6 +138,8 @@ def random_batch(n: int = 16, seed: int = 0, missing: bool = True) -> Batch:
     text = torch.randint(1, 60, (n, 8), generator=g)
     text[:, 5] = 63
     words = [f"word {i // 2 % 5}" for i in range(n)]
+    measured = torch.rand(n, 10, 2, generator=g) < 0.7
+    measured[::2, :, 1] = False
     streams = {
         "imu": Stream(
             5 * normal(n, 2, 40, 6),
@@ -150,6 +167,11 @@ def random_batch(n: int = 16, seed: int = 0, missing: bool = True) -> Batch:
             torch.randint(0, 255, (n, 2, 3, 16, 16), generator=g, dtype=torch.uint8),
             has["video"],
             ones(n, 2, dtype=torch.bool),
+        ),
+        "series_heart": Stream(
+            torch.where(measured, torch.tensor([90.0, 33.0]) + 10 * normal(n, 10, 2), 0.0),
+            has["series_heart"],
+            measured,
         ),
         "text": Stream(text, has["text"], ones(n, 8, dtype=torch.bool)),
     }

@@ -14,7 +14,7 @@ from aura.train.loss import compute_loss
 from aura.train.optim import make_optimizer
 from aura.train.recipe import Recipe
 from aura.train.step import forward_backward
-from tests.train.batches import OTHER, classify_recipe, random_batch, tiny_model, tiny_recipe
+from tests.train.batches import OTHER, classify_recipe, random_batch, series_recipe, tiny_model, tiny_recipe
 
 
 def gradients(case: str, missing: bool, chunk: int | None, recipe: Recipe) -> dict[str, torch.Tensor]:
@@ -63,6 +63,7 @@ def main() -> None:
             results[f"{case} missing={missing}"] = gradients(case, missing, None, tiny_recipe())
         results[f"{case} chunks"] = gradients(case, True, 3, tiny_recipe(**OTHER))
         results[f"{case} classifiers"] = gradients(case, True, 3, classify_recipe())
+        results[f"{case} series"] = gradients(case, True, 3, series_recipe())
     if torch.distributed.get_rank() == 0:
         torch.save(results, out)
     torch.distributed.barrier()
