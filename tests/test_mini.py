@@ -9,6 +9,7 @@ import pytest
 
 import aura
 from aura.inference.config import BUNDLED
+from aura.model_card.card import model_card
 from aura.model_card.licences import terms_of
 from shards.synthetic import Settings, plan, samples_of
 
@@ -44,6 +45,15 @@ def test_it_knows_the_usual_words_without_its_text_model(model, monkeypatch):
     assert small.embed(text=usual).shape == (8, small.config.embedding)
     with pytest.raises(ValueError, match=r"nearest are .*aura\[minilm\]"):
         small.embed(text=["walkign backwrads quickly"])
+
+
+def test_its_card_is_what_a_card_of_it_says():
+    """But for the results, which are not of its configuration."""
+    parts = [text.partition("\n---\n")[2].partition("## Results") for text in (
+        (FOLDER / "README.md").read_text(), model_card(json.loads((FOLDER / "config.json").read_text())),
+    )]  # fmt: skip
+    assert len({before for before, *_ in parts}) == 1
+    assert len({after.partition("## Limits")[2] for *_, after in parts}) == 1
 
 
 def test_streams_are_those_that_it_says(model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -139,7 +140,7 @@ def _use(config: Mapping[str, Any]) -> str:
         about = f", rate_hz={config['inputs'][stream].get('rate_hz', 1):g}, channels={list(config['inputs'][stream]['channels'])!r}"
     labels = [*config["prompts"]["classes"]][:2] if config.get("prompts") else ["walking", "sitting"]
     call = (
-        f"classify({stream}=values{about}, labels={labels!r})"
+        f"classify({stream}=values{about}, labels={json.dumps(labels)})"
         if worded and streams
         else f"embed({stream}=values{about})"
     )
@@ -202,7 +203,7 @@ def _data(config: Mapping[str, Any]) -> str:
 
 
 def _limits(config: Mapping[str, Any]) -> str:
-    sources = datasets_of(config)
+    sources = [source for source in datasets_of(config) if source["name"] not in MADE_UP]
     most: dict[str, int] = {}  # of a data set the split with the most: splits may share people
     for source in sources:
         most[source["name"]] = max(most.get(source["name"], 0), source.get("subjects") or 0)
