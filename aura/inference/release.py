@@ -283,10 +283,15 @@ def frozen_weights(module: AuraModel, stream: str, names: Collection[str], refer
     """The weights of these names that a tower has from elsewhere, as a file of the tower names them. RunError where they are not
     those that the released one was trained with."""
     tensors = {f"tower.{name}": t for name, t in module.towers[stream].state_dict().items() if name in names}
+    check_frozen(stream, tensors, referenced)
+    return tensors
+
+
+def check_frozen(stream: str, tensors: Mapping[str, Tensor], referenced: Referenced) -> None:
+    """RunError where these are not the weights that the released tower was trained with."""
     if digest(tensors) != referenced.sha256:
         wanted = referenced.source + (f" at revision {referenced.revision}" if referenced.revision else "")
         raise RunError(
             f"the frozen weights of the tower of {stream} are not those it was trained with: {wanted}. Another version of"
             " them is installed or was fetched; results would differ"
         )
-    return tensors

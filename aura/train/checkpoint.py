@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from aura.data.files import sync_folder
 from aura.inference.config import CONFIG, read_config
-from aura.inference.release import frozen_weights
+from aura.inference.release import check_frozen
 from aura.model import AuraModel
 from aura.towers.tower import Tower
 from aura.train.average import Average
@@ -240,8 +240,14 @@ def load_towers(path: Path, module: AuraModel) -> list[str]:
             mine = {k: v for k, v in mine.items() if not k.startswith("branch.")}
         own = module.towers[stream].state_dict()
         if stream in elsewhere:  # frozen weights that the tower here has already
-            frozen = frozen_weights(module, stream, own.keys() - mine.keys(), elsewhere[stream])
-            mine |= {name.removeprefix("tower."): tensor for name, tensor in frozen.items()}
+            rest = {name: tensor for name, tensor in own.items() if name not in mine}
+            if not any("lora_" in name for name in mine):  # adapters and a branch are of the training here
+                plain = {name: name.replace(".base_layer.", ".") for name in rest if "lora_" not in name}
+                frozen = {name: rest[k] for k, name in plain.items() if not name.startswith("branch.")}
+            else:
+                frozen = rest
+            check_frozen(stream, {f"tower.{name}": tensor for name, tensor in frozen.items()}, elsewhere[stream])
+            mine |= rest
         fit(module.towers[stream], mine, file)
     return shared
 

@@ -140,6 +140,25 @@ def test_training_begins_with_frozen_weights_only_where_they_are_the_same(packag
         load_towers(folder, other.module)
 
 
+@pytest.mark.parametrize(("released", "trained"), [("frozen", "lora"), ("frozen", "last"), ("lora", "lora")])
+def test_adapters_begin_on_the_frozen_weights_of_a_release(package, tmp_path, released, trained):
+    ways = {"frozen": "frozen", "lora": {"kind": "lora", "rank": 2}, "last": {"kind": "last", "layers": 1}}
+    model, config = made(ways[released]), made(ways[trained]).config
+    other = build_module(config, ["imu", "text"])
+    folder = model.save_pretrained(tmp_path / "model", phrases=["sits"])
+    assert load_towers(folder, other) == ["imu", "text"]
+    text = other.towers["text"]
+    if released == trained:
+        expected = model.module.towers["text"].state_dict()
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in text.state_dict().items())
+    with torch.no_grad():
+        for name, parameter in text.named_parameters():
+            if "lora_" not in name:
+                parameter += 1
+    with pytest.raises(RunError, match="frozen weights of the tower of text are not those it was trained with"):
+        load_towers(folder, other)
+
+
 def test_half_precision_is_near(package, tmp_path):
     model = made("frozen")
     folder = model.save_pretrained(tmp_path / "half", half=True, phrases=["sits"])
