@@ -40,10 +40,10 @@ def health(output: Embeddings, objective: Objective) -> dict[str, float]:
         found[f"share/{stream}"] = present.float().mean().item()
         if stream not in objective.compared:
             continue
-        x, norm = gather(pooled.detach().float())[:ROWS], gather(output.norm[stream])[present]
-        rows[stream] = x, present[:ROWS]
-        x = x[present[:ROWS]]
-        x = x[x.isfinite().all(-1)]  # a loss of few rows may be finite where these are not
+        x, norm = gather(pooled.detach().float())[:ROWS], gather(output.norm[stream])[:ROWS]
+        # A loss of few rows may be finite where others are not, and NaN is no JSON.
+        known = present[:ROWS] & x.isfinite().all(-1) & norm.isfinite()
+        rows[stream], x, norm = (x, known), x[known], norm[known]
         if len(x) > 1:
             found[f"norm/{stream}"] = norm.mean().item()
             if len(x) >= LEAST:

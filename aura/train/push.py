@@ -162,12 +162,15 @@ class Pusher:
             self.waiting = None
 
     def _take(self, checkpoint: Path, step: int) -> None:
-        self.last = self.taken = step
+        self.last = step
+        copy = self.folder / f"{checkpoint.name}-{time.monotonic_ns()}"
         try:
-            copy = self._copy(checkpoint)
+            self._copy(checkpoint, copy)
         except OSError as error:
+            shutil.rmtree(copy, ignore_errors=True)  # on a full disk it holds what is short
             self._tell(step, {"error": f"{type(error).__name__}: {error}"})
             return
+        self.taken = step
         with self.changed:
             self._drop()
             self.waiting = (step, copy)
@@ -176,9 +179,8 @@ class Pusher:
                 self.thread.start()
             self.changed.notify_all()
 
-    def _copy(self, checkpoint: Path) -> Path:
+    def _copy(self, checkpoint: Path, copy: Path) -> None:
         """A run directory with this checkpoint alone."""
-        copy = self.folder / f"{checkpoint.name}-{time.monotonic_ns()}"
         files = [
             (path, Path("checkpoints", checkpoint.name, path.relative_to(checkpoint))) for path in checkpoint.rglob("*")
         ]
@@ -187,7 +189,6 @@ class Pusher:
             if path.is_file():
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 link_or_copy(path, copy / name)
-        return copy
 
     def _tell(self, step: int, values: dict[str, Any]) -> None:
         with self.changed:

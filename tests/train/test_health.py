@@ -43,6 +43,19 @@ def test_figures_of_two_streams_in_closed_form():
     assert all(map(math.isfinite, found.values()))
 
 
+def test_rows_that_are_not_finite_are_left_out():
+    objective = Objective.model_validate({"pairs": {"imu:text": 1}})
+    imu, text = torch.eye(4)[[0, 1, 2]], torch.eye(4)[[0, 1, 1]]
+    there = torch.ones(3).bool()
+    clean = health(only({"imu": imu, "text": text}, {"imu": there, "text": there}), objective)
+    broken = torch.cat([imu, torch.full((1, 4), math.nan)]), torch.cat([text, text[:1]])
+    four = torch.ones(4).bool()
+    found = health(only(dict(zip(("imu", "text"), broken)), {"imu": four, "text": four}), objective)
+    alike = [key for key in clean if not key.endswith("/text")]
+    assert {key: found[key] for key in alike} == pytest.approx({key: clean[key] for key in alike})
+    assert all(map(math.isfinite, found.values()))
+
+
 def test_chunks_give_the_figures_of_the_whole_batch():
     recipe = tiny_recipe()
     model, batch = tiny_model(recipe), random_batch()

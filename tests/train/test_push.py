@@ -1,5 +1,6 @@
 """Pushes from a run in training, to a Hub on this machine."""
 
+import errno
 import json
 import os
 import signal
@@ -134,6 +135,30 @@ def test_the_last_state_is_pushed_once(stand_in, pusher):
     pusher.finish(path, 8, "", lambda: "")
     pusher.report(log, 8)
     assert [v["url"] for v in log.lines] == ["of 8"]
+
+
+def test_a_copy_that_finds_no_room_leaves_nothing_and_is_tried_again(stand_in, pusher, monkeypatch):
+    (stand_in / "go").touch()
+    log, real, path = Log(), push.link_or_copy, checkpoint(stand_in, 10, "of 10")
+    (path / "more").touch()
+    taken = []
+
+    def full(source, target):
+        if taken:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken.append(real(source, target))
+
+    pusher.start(0)
+    monkeypatch.setattr(push, "link_or_copy", full)
+    pusher.offer(path, 10)
+    pusher.report(log, 10)
+    assert taken
+    assert "No space left on device" in log.lines[0]["error"]
+    assert list(pusher.folder.iterdir()) == []
+    monkeypatch.setattr(push, "link_or_copy", real)
+    pusher.finish(path, 10, "", lambda: "")
+    pusher.report(log, 10)
+    assert [v.get("url") for v in log.lines] == [None, "of 10"]
 
 
 @pytest.mark.parametrize(("text", "error"), [("refuse", "refused"), ("crash", "ended with 1")])
