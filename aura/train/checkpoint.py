@@ -242,7 +242,7 @@ def load_towers(path: Path, module: AuraModel) -> list[str]:
         if stream in elsewhere:  # frozen weights that the tower here has already
             frozen = frozen_weights(module, stream, own.keys() - mine.keys(), elsewhere[stream])
             mine |= {name.removeprefix("tower."): tensor for name, tensor in frozen.items()}
-        fit(module.towers[stream], mine, file)
+        fit(module.towers[stream], mine, file, "tower.")
     return shared
 
 
