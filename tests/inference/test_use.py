@@ -322,7 +322,10 @@ WRONG = [
     ({"imu": np.ones((40, 3)), "rate_hz": RATE, "placements": ["left wirst"]}, "the nearest known one is 'left wrist'"),
     ({"imu": np.ones((40, 3)), "rate_hz": RATE, "placements": ["chest", "head"]}, "names 2 sensors, imu has 1"),
     ({"imu": np.ones((40, 3)), "rate_hz": RATE, "colour": "red"}, "unexpected keyword argument 'colour'"),
-    ({"imu": np.ones((10, 3)), "rate_hz": RATE}, "lasts 0.5 s: the model reads windows of 2 s, and needs 50% of one"),
+    (
+        {"imu": np.ones((10, 3)), "rate_hz": RATE},
+        "recording 0 lasts 0.5 s: it must last at least 1 s, for the model reads windows of 2 s",
+    ),
     ({"imu": [], "rate_hz": RATE}, r"imu has shape \(0,\)"),
     ({}, "give one of imu, mocap, pose2d, video; given: none"),
     ({"imu": np.ones((40, 3)), "mocap": np.ones((40, 20, 3)), "rate_hz": RATE}, "given: imu, mocap"),
