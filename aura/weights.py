@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +19,7 @@ from aura.model import AuraModel
 from aura.objectives.config import streams_of
 
 FORMAT = "aura-checkpoint/1"
+TOLD = 12  # checkpoints or models that a message names
 T = TypeVar("T")
 
 
@@ -89,13 +92,40 @@ def find_checkpoint(path: Path) -> Path:
     if path.is_file():
         raise RunError(f"{path} is a file: name the run directory, or one of its checkpoints (checkpoints/step_N)")
     if not path.is_dir():
-        raise RunError(f"{path} does not exist: name a run directory, or one of its checkpoints")
+        raise RunError(f"{path} does not exist{meant(path)}: name a run directory, or one of its checkpoints")
     found = latest_checkpoint(path / "checkpoints") if (path / "checkpoints").is_dir() else None
     if found is None:
         raise RunError(
             f"{path} holds no whole checkpoint: name a run directory (with checkpoints/), or a checkpoint in it"
         )
     return found
+
+
+def meant(path: Path) -> str:
+    """In brackets, what may be meant by a path where nothing is: the checkpoints of the run that it names, or models with such
+    a name; "": nothing is found."""
+    above = next((p for p in path.parents if os.path.isdir(p)), Path())
+    run = above.parent if above.name == "checkpoints" else above
+    steps = [found.name for found in whole_checkpoints(run / "checkpoints")]
+    if steps:
+        more = f"{len(steps) - TOLD} others and " if len(steps) > TOLD else ""
+        return f" ({run / 'checkpoints'} holds {more}{', '.join(steps[-TOLD:])})"
+    there = models_in(above)
+    near = difflib.get_close_matches(path.relative_to(above).parts[0], there, n=3, cutoff=0.6)
+    if near:
+        return f" (did you mean {' or '.join(str(above / name) for name in near)}?)"
+    more = f" and {len(there) - TOLD} others" if len(there) > TOLD else ""
+    return f" ({above} holds the models {', '.join(there[:TOLD])}{more})" if there else ""
+
+
+def models_in(folder: Path) -> list[str]:
+    """Names of the runs and released models in a folder; [] where it cannot be read."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    inner = ((name, os.path.join(folder, name)) for name in names)
+    return [name for name, p in inner if os.path.isdir(f"{p}/checkpoints") or os.path.isfile(f"{p}/config.json")]
 
 
 def newest_first(folder: Path) -> list[Path]:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import aura
+from aura import hub
 from aura.data.index import open_split
 from aura.evaluation.windows import Request, embed
 from aura.train.loaded import load_run
@@ -196,9 +197,11 @@ def test_what_is_no_model_is_refused(released, tmp_path):
     file = damaged(released, tmp_path / "wrong") / "towers" / "imu.safetensors"
     tensors = load_file(file)
     save_file(tensors | {"head.weight": torch.zeros(3, 16)}, file)
-    refused(tmp_path / "wrong", r"imu.safetensors: weight has shape \(3, 16\), the recipe needs \(16, 16\)")
+    refused(
+        tmp_path / "wrong", r"imu.safetensors: tensor 'head.weight' has shape \(3, 16\), the recipe needs \(16, 16\)"
+    )
     save_file({name: t for name, t in tensors.items() if name != "head.bias"}, file)
-    refused(tmp_path / "wrong", "imu.safetensors: tensor 'bias' is missing")
+    refused(tmp_path / "wrong", "imu.safetensors: tensor 'head.bias' is missing")
 
     file = damaged(released, tmp_path / "truncated") / "towers" / "mocap.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
@@ -214,6 +217,39 @@ def test_what_is_no_model_is_refused(released, tmp_path):
     refused(tmp_path / "phrases", "phrases.safetensors has no `embeddings` of shape")
     refused(tmp_path, "holds no whole checkpoint")
     refused(tmp_path / "nothing" / "here", "does not exist")
+
+
+def test_a_misspelt_folder_is_told_at_once_with_what_is_there(unbroken, tmp_path, monkeypatch):
+    asked = []
+
+    def download(name, **_):
+        asked.append(name)
+        raise hub.HubError("asked")
+
+    monkeypatch.setattr(hub, "download", download)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "quickstart").symlink_to(unbroken)
+    (tmp_path / "user" / "letters").mkdir(parents=True)  # no models there: it may be a name on the Hub
+    steps = ", ".join(path.name for path in sorted((unbroken / "checkpoints").glob("step_*")))
+    for name, message in (
+        ("models/quickstrat", r"does not exist \(did you mean models/quickstart[?]\); .* revision='main'"),
+        ("models/other", r"\(models holds the models quickstart\);"),
+        ("./models/quickstrat", "did you mean models/quickstart[?]"),
+        ("models/quickstrat/checkpoints/step_00000001", "did you mean models/quickstart[?]"),
+        ("models/quickstart/checkpoints/step_999", rf"\(models/quickstart/checkpoints holds {steps}\)"),
+        ("models/quickstart/999", rf"\(models/quickstart/checkpoints holds {steps}\)"),
+        ("runs/quickstart", "runs/quickstart does not exist; a model"),
+        ("aura-mimi", "did you mean aura-mini[?]"),
+        ("/nowhere/at/all", "/nowhere/at/all does not exist.*; a model"),
+    ):
+        with pytest.raises(RunError, match=message):
+            aura.from_pretrained(name)
+    assert not asked
+    for name, settings in (("user/name", {}), ("models/other", {"revision": "main"}), ("runs/x", {"revision": "v1"})):
+        with pytest.raises(RunError, match="on the Hub: asked"):
+            aura.from_pretrained(name, **settings)
+    assert asked == ["user/name", "models/other", "runs/x"]
 
 
 class Bomb:
