@@ -311,6 +311,13 @@ def test_rates_below_the_models_are_told(model, signal):
     assert [message.split(":")[0] for message in messages] == ["recording 1"]
 
 
+def test_units_go_by_every_spelling(model, signal, walk):
+    expected = model.embed(imu=signal, rate_hz=RATE, gyro_units="deg/s")
+    torch.testing.assert_close(model.embed(imu=signal, rate_hz=RATE, units="m/s2", gyro_units="°/s"), expected)
+    expected = model.embed(mocap=walk * 100, rate_hz=10, units="cm")
+    torch.testing.assert_close(model.embed(mocap=walk * 100, rate_hz=10, units="centimetres"), expected)
+
+
 WRONG = [
     ({"imu": np.zeros((9, 4)), "rate_hz": RATE}, r"imu has shape \(9, 4\)"),
     ({"imu": np.zeros((0, 6)), "rate_hz": RATE}, r"shape \(0, 6\)"),
