@@ -193,6 +193,9 @@ class Aura:
         window_s, stride_s    seconds of a window and from one to the next; None: as the model was evaluated in training
         by_window             gives `Windows`; else a tensor (D,), of a list (B, D): the normalised mean over the windows
 
+        Fewer sensors than a model was ever trained with are read, with one `InputWarning` a call; a model that was trained with
+        sensors dropped at random (`augment.drop_sensor`, as aura-mini) is meant for that, and says nothing.
+
         ValueError for input that cannot be read; `aura.InputWarning` for what looks unlike the model's training.
         """
         if "text" in recording:
@@ -222,7 +225,7 @@ class Aura:
 
         labels    words, or label -> several wordings, whose mean is compared; None: the classes the model was evaluated on
 
-        ValueError as `embed`, for under two labels, and for a stream that was not trained with text.
+        ValueError and `InputWarning` as `embed`; ValueError for under two labels, and for a stream that was not trained with text.
         """
         prompts, given = prompts_of(self.config, labels), self._read(recording)
         scale, words = self.scale(given.stream), class_embeddings(prompts, self.embed_text)

@@ -18,7 +18,7 @@ from aura.data.memory import MemoryRecord
 from aura.data.sample import orientation_of
 from aura.data.units import InputWarning
 from aura.data.windows import Cutter, Rooms, RowData
-from aura.inference.checks import doubts, places
+from aura.inference.checks import doubts, fewer_sensors, places
 from aura.inference.config import ModelConfig
 from aura.inference.pieces import Piece, pieces, window_of
 from aura.inference.recordings import imu_record, mocap_record, pose2d_record, series_record, video_record
@@ -123,6 +123,9 @@ def read_given(
             InputWarning,
             stacklevel=2 + depth,
         )
+    lacking = (fewer_sensors(record, stream, config.inputs[stream], config.statistics) for record in records)
+    if few := next(filter(None, lacking), ""):
+        warnings.warn(few, InputWarning, stacklevel=2 + depth)
     return Given(stream, records, not many)
 
 

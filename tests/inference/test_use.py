@@ -296,6 +296,26 @@ def test_places_that_are_not_said_are_told_once_by_a_model_that_reads_them(model
     assert "trained with sensors at left ankle, chest" in chosen[0]
 
 
+def test_fewer_sensors_than_ever_are_told_once(model, signal):
+    both = trained(model, sensors=[2, 2])
+    given = {"imu": signal, "rate_hz": RATE, "placements": "unknown"}
+    (message,) = told(both.embed, **given)
+    assert "1 sensor is given, the model was trained with 2 at a time, never with fewer" in message
+    assert len(told(both.embed, **given | {"imu": [signal, signal, signal]})) == 1
+    assert len(told(both.classify, labels=["walking", "sitting"], **given)) == 1
+    assert told(both.embed, **given | {"imu": np.stack([signal, signal])}) == []
+    assert told(trained(model, sensors=[1, 2]).embed, **given) == []
+    values = tiny_recipe().model_dump(mode="json")
+    values["inputs"]["imu"]["augment"]["drop_sensor"] = 0.3
+    assert told(trained(tiny_aura(recipe=make_recipe(values)), sensors=[2, 2]).embed, **given) == []
+    values = tiny_recipe().model_dump(mode="json")
+    values["inputs"]["imu"] |= {"placements": ["left ankle", "chest"]}
+    named = trained(tiny_aura(recipe=make_recipe(values)), sensors=[2, 2])
+    two = {"imu": np.stack([signal, signal]), "rate_hz": RATE}
+    assert told(named.embed, **two, placements=["chest", "left ankle"]) == []
+    assert any("1 sensor is given" in text for text in told(named.embed, **two, placements=["chest", "head"]))
+
+
 def test_who_asks_where_sensors_are_is_not_asked(model, signal):
     knows = trained(model, placements={"left wrist": 5})
     pose = np.random.default_rng(6).uniform(0, 300, (50, 17, 2))
