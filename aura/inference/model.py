@@ -112,7 +112,7 @@ class Aura:
         state = read_state(found)
         if state is None:
             raise RunError(f"{found} is not a whole checkpoint: files that its state.json names are missing")
-        config = config_of_checkpoint(found, state["step"])
+        config = config_of_checkpoint(found, state["step"], state["metrics"])
         module = build_module(config, config.streams_of(modalities))
         load_weights(found, module)
         return cls(config, module.to(torch.device(device)), None, found)

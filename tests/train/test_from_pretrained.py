@@ -16,6 +16,7 @@ from aura import hub
 from aura.data.index import open_split
 from aura.evaluation.windows import Request, embed
 from aura.train.loaded import load_run
+from aura.train.rundir import read_metrics
 from aura.weights import RunError
 from recipes.evaluate import main as evaluate
 from tools.export_checkpoint import main as export
@@ -260,6 +261,14 @@ class Bomb:
 
     def __reduce__(self):
         return Path.touch, (self.path,)
+
+
+def test_the_card_says_what_the_run_measured(unbroken, released):
+    last = [line for _, line in read_metrics(unbroken / "metrics.jsonl") if line["kind"] == "eval"][-1]
+    card = (released / "README.md").read_text()
+    recall, chance, pool = (last[f"retrieval/imu:text/{key}"] for key in ("R@1", "chance", "pool"))
+    assert f"| imu:text (the query first) | R@1 | {recall:.3f} | {chance:.4f} | {pool:.0f} |" in card
+    assert f"### In training: step {last['step']}, on `" in card
 
 
 def test_the_command_writes_the_folder(unbroken, tmp_path, capsys):
