@@ -223,7 +223,8 @@ class Aura:
         """The label whose words are the nearest: of a recording a `Classification`, of a list of them a list. Recordings,
         window_s and stride_s are given as for `embed`.
 
-        labels    words, or label -> several wordings, whose mean is compared; None: the classes the model was evaluated on
+        labels    words, or label -> several wordings, whose mean is compared; None: the classes the model was evaluated on.
+                  Labels share out the probability: synonyms are wordings of one, {"walking": ["walking", "strolling"]}
 
         ValueError and `InputWarning` as `embed`; ValueError for under two labels, and for a stream that was not trained with text.
         """
