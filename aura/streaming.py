@@ -22,7 +22,7 @@ import numpy as np
 
 from aura.body.placements import placement_id
 from aura.data.resample import LOBES, PASS, Places, even_places, needed, resample_at
-from aura.data.units import ACC, GYRO, InputWarning, acceleration_doubt, rotation_doubt
+from aura.data.units import ACC, GYRO, InputWarning, acceleration_doubt, factor, rotation_doubt
 
 FORMAT = "aura-edge/1"
 NEAREST = 3  # names told in place of one that is not known
@@ -144,10 +144,11 @@ class StreamingClassifier:
     ) -> None:
         self.edge = Edge(folder, model, threads)
         self.spec = self.edge.spec
-        for name, unit, known in (("units", units, ACC), ("gyro_units", gyro_units, GYRO)):
-            if unit not in known:
-                raise EdgeError(f"{name} is {unit!r}: one of {', '.join(known)}")
-        self.rate_hz, self.factors = rate_hz, np.array([ACC[units]] * 3 + [GYRO[gyro_units]] * 3, np.float32)
+        try:
+            factors = [factor(units, ACC, "units")] * 3 + [factor(gyro_units, GYRO, "gyro_units")] * 3
+        except ValueError as error:
+            raise EdgeError(str(error)) from error
+        self.rate_hz, self.factors = rate_hz, np.array(factors, np.float32)
         self.stride_s = self.spec["stride_s"] if stride_s is None else stride_s
         if not (rate_hz > 0 and self.stride_s > 0):
             raise EdgeError(f"rate_hz {rate_hz} and stride_s {self.stride_s} must be above 0")

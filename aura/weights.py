@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +19,7 @@ from aura.model import AuraModel
 from aura.objectives.config import streams_of
 
 FORMAT = "aura-checkpoint/1"
+TOLD = 12  # checkpoints or models that a message names
 T = TypeVar("T")
 
 
@@ -89,13 +92,40 @@ def find_checkpoint(path: Path) -> Path:
     if path.is_file():
         raise RunError(f"{path} is a file: name the run directory, or one of its checkpoints (checkpoints/step_N)")
     if not path.is_dir():
-        raise RunError(f"{path} does not exist: name a run directory, or one of its checkpoints")
+        raise RunError(f"{path} does not exist{meant(path)}: name a run directory, or one of its checkpoints")
     found = latest_checkpoint(path / "checkpoints") if (path / "checkpoints").is_dir() else None
     if found is None:
         raise RunError(
             f"{path} holds no whole checkpoint: name a run directory (with checkpoints/), or a checkpoint in it"
         )
     return found
+
+
+def meant(path: Path) -> str:
+    """In brackets, what may be meant by a path where nothing is: the checkpoints of the run that it names, or models with such
+    a name; "": nothing is found."""
+    above = next((p for p in path.parents if os.path.isdir(p)), Path())
+    run = above.parent if above.name == "checkpoints" else above
+    steps = [found.name for found in whole_checkpoints(run / "checkpoints")]
+    if steps:
+        more = f"{len(steps) - TOLD} others and " if len(steps) > TOLD else ""
+        return f" ({run / 'checkpoints'} holds {more}{', '.join(steps[-TOLD:])})"
+    there = models_in(above)
+    near = difflib.get_close_matches(path.relative_to(above).parts[0], there, n=3, cutoff=0.6)
+    if near:
+        return f" (did you mean {' or '.join(str(above / name) for name in near)}?)"
+    more = f" and {len(there) - TOLD} others" if len(there) > TOLD else ""
+    return f" ({above} holds the models {', '.join(there[:TOLD])}{more})" if there else ""
+
+
+def models_in(folder: Path) -> list[str]:
+    """Names of the runs and released models in a folder; [] where it cannot be read."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    inner = ((name, os.path.join(folder, name)) for name in names)
+    return [name for name, p in inner if os.path.isdir(f"{p}/checkpoints") or os.path.isfile(f"{p}/config.json")]
 
 
 def newest_first(folder: Path) -> list[Path]:
@@ -121,8 +151,8 @@ def load_weights(path: Path, module: AuraModel) -> None:
 def fill(folder: Path, module: AuraModel, more: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Fills a model from the files of its towers, temperatures and classifiers; more: stream -> tensors that its file lacks.
     RunError as `load_weights`."""
-    for _, target, file, tensors in _parts(folder, module, read_tensors, more):
-        fit(target, tensors, file)
+    for _, part, target, file, tensors in _parts(folder, module, read_tensors, more):
+        fit(target, tensors, file, part)
 
 
 def check_shapes(folder: Path, module: AuraModel, elsewhere: Collection[str]) -> None:
@@ -131,30 +161,31 @@ def check_shapes(folder: Path, module: AuraModel, elsewhere: Collection[str]) ->
     elsewhere    streams some of whose weights need not be in their files
     RunError as `load_weights`.
     """
-    for stream, target, file, shapes in _parts(folder, module, read_shapes, {}):
+    for stream, part, target, file, shapes in _parts(folder, module, read_shapes, {}):
         own = {name: tuple(tensor.shape) for name, tensor in target.state_dict().items()}
         if stream in elsewhere and target is module.towers[stream]:
             own = {name: shape for name, shape in own.items() if name in shapes}
-        compare(own, shapes, file)
+        compare(own, shapes, file, part)
 
 
 def _parts(
     folder: Path, module: AuraModel, read: Callable[[Path], Mapping[str, T]], more: Mapping[str, Mapping[str, T]]
-) -> Iterator[tuple[str, nn.Module, Path, dict[str, T]]]:
-    """Stream ("" of what is shared), module, file, and what `read` finds of the module there, by its own names; more: stream
-    -> what its file lacks."""
+) -> Iterator[tuple[str, str, nn.Module, Path, dict[str, T]]]:
+    """Stream ("" of what is shared), what the file puts before the module's names (`head.`), module, file, and what `read` finds
+    of the module there, by its own names; more: stream -> what its file lacks."""
     for stream in module.towers:
         file = folder / "towers" / f"{stream}.safetensors"
         found = {**read(file), **more.get(stream, {})}
-        for part, target in stream_modules(module, stream).items():
-            mine = {k.removeprefix(part + "."): v for k, v in found.items() if k.startswith(part + ".")}
-            yield stream, target, file, mine
+        for name, target in stream_modules(module, stream).items():
+            part = f"{name}."
+            mine = {k.removeprefix(part): v for k, v in found.items() if k.startswith(part)}
+            yield stream, part, target, file, mine
     file = folder / "shared.safetensors"
-    yield "", module.temperature, file, dict(read(file))
+    yield "", "", module.temperature, file, dict(read(file))
     if module.classifiers:
         file, there = folder / "classifiers.safetensors", set(module.towers)
         mine = {k: v for k, v in read(file).items() if set(streams_of(k.rpartition(".")[0])) <= there}
-        yield "", module.classifiers, file, mine
+        yield "", "", module.classifiers, file, mine
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -173,19 +204,23 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise RunError(f"{path} cannot be read as safetensors: {error}") from error
 
 
-def fit(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
+def fit(module: nn.Module, tensors: dict[str, Tensor], file: Path, part: str = "") -> None:
+    """Fills a module, whose names the file has after `part` (`head.`). RunError as `compare`."""
     own, found = ({k: tuple(t.shape) for k, t in state.items()} for state in (module.state_dict(), tensors))
-    compare(own, found, file)
+    compare(own, found, file, part)
     module.load_state_dict(tensors)
 
 
-def compare(own: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], file: Path) -> None:
-    """RunError for the first tensor of a module that its file lacks, has in another shape, or has too many."""
+def compare(
+    own: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], file: Path, part: str = ""
+) -> None:
+    """RunError for the first tensor of a module that its file lacks, has in another shape, or has too many; part: what the
+    file puts before the module's names."""
     for name in sorted(own.keys() ^ found.keys()):
-        raise RunError(f"{file}: tensor {name!r} is {'missing' if name in own else 'unknown to this recipe'}")
+        raise RunError(f"{file}: tensor {part + name!r} is {'missing' if name in own else 'unknown to this recipe'}")
     for name, shape in own.items():
         if shape != found[name]:
-            raise RunError(f"{file}: {name} has shape {found[name]}, the recipe needs {shape}")
+            raise RunError(f"{file}: tensor {part + name!r} has shape {found[name]}, the recipe needs {shape}")
 
 
 def stream_modules(module: AuraModel, stream: str) -> dict[str, nn.Module]:

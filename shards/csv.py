@@ -11,7 +11,7 @@ DIR holds the files, or archives of them. A YAML file:
     time: {column: timestamp, unit: ms}                 # s, ms, us, ns or iso; or no time, and rate_hz
     sensors:
       - placement: left wrist
-        acc: {columns: [ax, ay, az], unit: g, range: 8}  # or m/s2; gravity included
+        acc: {columns: [ax, ay, az], unit: g, range: 8}  # or m/s^2; gravity included
         gyro: {columns: [gx, gy, gz], unit: deg/s}       # or rad/s
     series: {heart: {columns: {heart_rate bpm: hr}, rate_hz: 1}}   # as series_heart; rate_hz where slower than the rows
     splits: {val: [s3], test: [s4, s5]}                  # by subject; the others train

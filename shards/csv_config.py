@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from aura.body.placements import placement_id
-from aura.body.virtual_imu import GRAVITY
 from aura.data.config import CHANNEL
+from aura.data.units import ACC, GYRO, canonical
 from aura.data.writer import ShardError
 
 GROUPS = ("subject", "session", "group", "split")  # of a file's name; other groups are labels
-UNITS = {"m/s2": 1.0, "g": GRAVITY, "rad/s": 1.0, "deg/s": 3.141592653589793 / 180}
+UNITS = ACC | GYRO
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "iso": 1e-9}
 
 
@@ -50,7 +50,7 @@ class Acc(Config):
     """Columns x, y, z of an accelerometer: specific force, so gravity is in it. `range`: full scale in `unit`."""
 
     columns: tuple[str, str, str]
-    unit: Literal["m/s2", "g"]
+    unit: Annotated[Literal["m/s^2", "g"], BeforeValidator(canonical)]
     range: float = Field(default=0.0, ge=0)
 
 
@@ -58,7 +58,7 @@ class Gyro(Config):
     """Columns x, y, z of a gyroscope. `range`: full scale in `unit`."""
 
     columns: tuple[str, str, str]
-    unit: Literal["rad/s", "deg/s"]
+    unit: Annotated[Literal["rad/s", "deg/s"], BeforeValidator(canonical)]
     range: float = Field(default=0.0, ge=0)
 
 

@@ -176,7 +176,7 @@ def _signals(found: Mapping[str, Any], acc: Acc | None, gyro: Gyro | None) -> np
     if acc is not None:
         norm = np.linalg.norm(parts[0], axis=1)
         usual = float(np.median(norm[np.isfinite(norm)])) / UNITS[acc.unit] if np.isfinite(norm).any() else 0.0
-        other = {"m/s2": ("g", 0.8, 1.25), "g": ("m/s2", 8.0, 12.0)}[acc.unit]
+        other = {"m/s^2": ("g", 0.8, 1.25), "g": ("m/s^2", 8.0, 12.0)}[acc.unit]
         if other[1] < usual < other[2]:
             raise ValueError(
                 f"columns {', '.join(acc.columns)}: their norm is {usual:.3g} {acc.unit} in the median, which is gravity in"

@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import logging
 import shutil
+import warnings
 from pathlib import Path
 from typing import cast
 
@@ -73,6 +75,17 @@ def test_module_is_embed_stream_whatever_stands_where_nothing_was_measured():
     windows["values"][~windows["channel_mask"][:, :, None].expand_as(windows["values"])] = torch.inf
     found = ImuExport(model, "imu")(**windows)
     torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+
+
+def test_what_converters_tell_of_themselves_is_left_out_and_nothing_else(tmp_path, caplog):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        exported(tmp_path / "out", tiny_model(), int8=True)
+        with aura.export.converting("here"):
+            warnings.warn("an operator is missing", UserWarning, stacklevel=1)
+            logging.warning("a constant is too large")
+    assert [str(warning.message) for warning in told] == ["an operator is missing"]
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == ["a constant is too large"]
 
 
 def test_what_is_written(edge):

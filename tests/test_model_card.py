@@ -245,6 +245,27 @@ def test_results_that_do_not_hold_are_not_in_the_head():
         model_card(CONFIG, [ZEROSHOT | {"recipe": "other"}])
 
 
+def test_what_the_run_measured_itself_is_told_apart_from_tests():
+    config = copy.deepcopy(CONFIG)
+    config["training"]["recipe"]["data"] = {"eval": [{"path": "sp_sw_har", "split": "val"}]}
+    config["training"]["evaluation"] = {
+        "retrieval/imu:pose2d/late/R@1": 0.2882,
+        "retrieval/imu:pose2d/late/chance": 0.0035,
+        "retrieval/imu:pose2d/late/pool": 288.0,
+        "zeroshot/imu/accuracy": 0.809,
+        "zeroshot/imu/chance": 0.0278,
+        "zeroshot/imu/n": 288.0,
+    }
+    for results in ([], [ZEROSHOT]):
+        card = ModelCard(model_card(config, results))
+        tests, _, own = card.text.partition("### In training: step 1500, on `sp_sw_har:val`")
+        assert "| imu:pose2d/late (the query first) | R@1 | 0.288 | 0.0035 | 288 |" in own
+        assert "| imu, by words | accuracy | 0.809 | 0.0278 | 288 |" in own
+        assert "this is no test" in own
+        assert ("No test was measured" in tests) == (not results)
+        assert (card.data.eval_results is None) == (not results), "no index takes it for a test"
+
+
 def test_results_of_another_model_are_refused():
     known = copy.deepcopy(CONFIG)
     known["training"]["recipe_sha256"] = "a" * 64
@@ -261,7 +282,8 @@ def test_unknown_facts_are_called_so():
     text = model_card(config)
     assert "What it was trained on is not known here." in text
     assert "(commit unknown)" in text
-    assert "None were measured for this card." in text
+    assert "No test was measured for this card" in text
+    assert "### In training" not in text
     assert "Where sensors were worn is not recorded here" in text
 
 

@@ -102,7 +102,7 @@ def test_units_and_channels(edge):
     values = recording(RATE, SECONDS, 1)
     wanted = offline(model, values, RATE)[0]
     in_g = values / [*[9.80665] * 3, *[np.pi / 180] * 3]
-    (result,) = StreamingClassifier(folder, RATE, "g", "deg/s", WORN[:1]).push(in_g[0])
+    (result,) = StreamingClassifier(folder, RATE, "g", "dps", WORN[:1]).push(in_g[0])
     assert np.abs(result.embedding - wanted).max() < 1e-5
     stream = StreamingClassifier(folder, RATE, placements=WORN[:1])
     (result,) = stream.push(values[0, :, :3])
@@ -269,8 +269,8 @@ def test_a_strange_folder_is_refused(edge, tmp_path, message):
 
 def test_a_stream_that_does_not_fit_is_refused(edge):
     folder = edge[1]
-    with pytest.raises(EdgeError, match=r"gyro_units is 'dps': one of rad/s, deg/s"):
-        StreamingClassifier(folder, 50, gyro_units="dps")
+    with pytest.raises(EdgeError, match=r"gyro_units is 'rpm': one of rad/s, deg/s"):
+        StreamingClassifier(folder, 50, gyro_units="rpm")
     with pytest.raises(EdgeError, match="must be above 0"):
         StreamingClassifier(folder, 0)
     with pytest.raises(EdgeError, match="nearest known one is 'left wrist'"):

@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("run", metavar="MODEL", help="run directory, checkpoint, released folder, or user/name on the Hugging Face Hub")
     add("--out", required=True, type=Path, help="folder to write, empty or new")
     words = parser.add_mutually_exclusive_group()
-    words.add_argument("--labels", nargs="+", help="classes by their words")
+    words.add_argument("--labels", nargs="+", help="classes by their words; several wordings of one: --prompts")
     words.add_argument("--prompts", type=Path, help="classes in words, a file as in recipes/prompts")
     words.add_argument("--classes", type=Path, metavar="FILE.npz", help="classes as embeddings")
     add("--stream", help="which IMU stream, where the model has several")

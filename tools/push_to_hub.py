@@ -2,7 +2,7 @@
 
 python tools/push_to_hub.py runs/zero_shot user/name --private --results results/zeroshot results/retrieval
 python tools/push_to_hub.py runs/zero_shot/checkpoints/step_00001500 user/name --revision next
-python tools/push_to_hub.py releases/zero_shot user/name --dry-run          what would go up; asks no network
+python tools/push_to_hub.py releases/zero_shot user/name --dry-run          what would go up, and its card; asks no network
 
 The first word is a run (its latest checkpoint), a checkpoint, or a folder that `save_pretrained` wrote. The repository is made
 where it is missing; files of an earlier push that the model lacks are deleted by the same commit, files of others stay. Log in
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("model", type=Path, help="a run, a checkpoint or a release folder")
     add("repo", metavar="user/name")
     add("--private", action="store_true", help="make the repository private; an existing public one is refused")
-    add("--dry-run", action="store_true", help="say what would go up")
+    add("--dry-run", action="store_true", help="print the card and the files that would go up")
     add(
         "--results",
         nargs="+",
@@ -59,6 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
                 revision=options.revision,
                 dry_run=options.dry_run,
             )
+            if options.dry_run:
+                print((folder / "README.md").read_text(encoding="utf-8"))
     except (HubError, RunError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

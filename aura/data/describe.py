@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from aura.data.config import Input, SeriesInput, kind_of
+from aura.data.config import ImuInput, Input, SeriesInput, kind_of
 from aura.data.fields import finite
 from aura.data.index import BadSample, Record, Split
 
@@ -25,7 +25,7 @@ def describe(splits: Sequence[Split], inputs: Mapping[str, Input]) -> dict[str, 
     stream of `inputs` what `LOOKED_AT` samples, spread evenly over all, show.
 
     Of IMU the 1st, 50th and 99th percentile of the median norms of a sample: `acc` (m/s^2), `gyro` (rad/s); `rate_hz`,
-    `placements` with counts. Of series the same percentiles of the medians of each of the recipe's `channels`. Of mocap `height` (m), what joints span along z; of all streams `seconds`.
+    `placements` with counts, `sensors`: the fewest and the most that are read of a sample. Of series the same percentiles of the medians of each of the recipe's `channels`. Of mocap `height` (m), what joints span along z; of all streams `seconds`.
     """
     total = max(1, sum(len(split) for split in splits))
     records = []
@@ -68,6 +68,8 @@ def _measured(record: Record, name: str, settings: Input) -> dict[str, Any]:
         values = finite(record, name, record.array(name))
         worn = [(i, sensor) for i, sensor in enumerate(about["sensors"])]
         out["placements"] = [sensor["placement"] for _, sensor in worn]
+        assert isinstance(settings, ImuInput)
+        out["sensors"] = sensors_read(out["placements"], settings)
         for channel, columns in (("acc", slice(0, 3)), ("gyro", slice(3, 6))):
             rows = [i for i, sensor in worn if channel in sensor["channels"]]
             out[channel] = [float(np.median(np.linalg.norm(values[i, :, columns], axis=-1))) for i in rows]
@@ -79,6 +81,11 @@ def _measured(record: Record, name: str, settings: Input) -> dict[str, Any]:
         known = {channel: column[~np.isnan(column)] for channel, column in columns if channel in settings.channels}
         out["channels"] = {channel: float(np.median(column)) for channel, column in known.items() if len(column)}
     return out
+
+
+def sensors_read(worn: Sequence[str], settings: ImuInput) -> int:
+    """How many of the sensors at these places a row of training has."""
+    return len(set(worn) & set(settings.placements)) if settings.placements else min(len(worn), settings.sensors)
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -93,6 +100,8 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         values = {name: [row["channels"][name] for row in rows if name in row["channels"]] for name in names}
         out["channels"] = {name: _percentiles(found) for name, found in values.items()}
     if "placements" in rows[0]:
+        if counts := [row["sensors"] for row in rows if row["sensors"]]:
+            out["sensors"] = [min(counts), max(counts)]
         out["placements"] = dict(sorted(Counter(name for row in rows for name in row["placements"]).items()))
     return out
 

@@ -157,7 +157,7 @@ def _source(desk: Desk, label: str, streams: list[str]) -> list[Any]:
         )
         with gr.Row():
             rate = gr.Number(50, label="Else: rows a second", minimum=0.1, maximum=10_000, min_width=120)
-            units = gr.Dropdown([u for u in ACC if u != "m/s²"], value="m/s^2", label="Acceleration in", min_width=110)
+            units = gr.Dropdown(list(ACC), value="m/s^2", label="Acceleration in", min_width=110)
         with gr.Row():
             turns = gr.Dropdown(list(GYRO), value="rad/s", label="Angular velocity in", min_width=110)
             place = gr.Dropdown(list(PLACEMENTS), value=_placement(desk), label="Sensor worn at", min_width=120)

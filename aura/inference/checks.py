@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from aura.data.config import Input, kind_of
+from aura.data.config import ImuInput, Input, kind_of
+from aura.data.describe import sensors_read
 from aura.data.memory import MemoryRecord
 from aura.data.units import LIMIT, InputWarning, acceleration_doubt, rotation_doubt
 
-__all__ = ["InputWarning", "doubts", "places"]
+__all__ = ["InputWarning", "doubts", "fewer_sensors", "places"]
 
 HEIGHT = [0.4, 1.5, 2.2]  # of a body, in metres: where a model says nothing of its training
 SLOWER = 0.75
@@ -50,6 +51,23 @@ def places(settings: Input, statistics: Mapping[str, Any]) -> list[str]:
     """Where the sensors of an IMU stream were worn in training, as far as it is known."""
     named: list[str] = list(getattr(settings, "placements", ()))
     return named or [name for name in statistics.get("placements", {}) if name != "unknown"]
+
+
+def fewer_sensors(record: MemoryRecord, stream: str, settings: Input, statistics: Mapping[str, Any]) -> str:
+    """In words, that a recording has fewer sensors than any of the model's training; "": it has not, or the model was trained
+    with sensors that are dropped at random, and knows any number."""
+    seen = statistics.get(stream, {}).get("sensors")
+    if seen is None or not isinstance(settings, ImuInput) or settings.augment.drop_sensor > 0:
+        return ""
+    worn = [sensor["placement"] for sensor in record.head["streams"][stream]["sensors"]]
+    count = sensors_read(worn, settings) or len(worn)  # where none is at a place that the model names, all are read
+    if count >= seen[0]:
+        return ""
+    return (
+        f"{stream}: {count} sensor{' is' if count == 1 else 's are'} given, the model was trained with"
+        f" {seen[0] if seen[0] == seen[1] else f'{seen[0]} to {seen[1]}'} at a time, never with fewer: what it says may be far"
+        " worse; give all, or take a model trained with augment.drop_sensor"
+    )
 
 
 def _imu_doubts(values: np.ndarray, sensors: list[dict], known: Mapping[str, Any]) -> list[str]:

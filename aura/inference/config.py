@@ -30,6 +30,8 @@ CONFIG = "config.json"
 OWN = ("inputs", "towers", "objective", "embedding", "name")  # keys of a recipe that stand in the configuration itself
 SHOWN = 3  # faults of a file
 BUNDLED = {"aura-mini": Path(aura.__file__).parent / "mini"}  # models that come with the library
+# Of the evaluation in training.
+TOLD = re.compile(r"retrieval/.+(?<!chance)/(R@1|chance|pool)|(zeroshot|classify)/.+(?<!chance)/(accuracy|chance|n)")
 NAME = re.compile(rf"({'|'.join(KINDS)})(_[a-z0-9_]+)?")
 
 
@@ -50,6 +52,7 @@ class ModelConfig(Config):
     phrases      texts whose embeddings are in phrases.safetensors, row by row
     statistics   stream -> what its signals look like in training, see `aura.data.describe`
     training     recipe: what else of the recipe; recipe_sha256: of its file, which tells one run from another; git;
+                 evaluation: `TOLD` of the metrics that the run itself measured at this step;
                  datasets, see `aura.data.describe`; unknown: why these are missing
     """
 
@@ -130,8 +133,9 @@ def check_config(values: Mapping[str, Any], where: str) -> ModelConfig:
         ) from error
 
 
-def config_of_checkpoint(checkpoint: Path, step: int) -> ModelConfig:
-    """The configuration of a model in training, from its checkpoint and what its run keeps beside. RunError."""
+def config_of_checkpoint(checkpoint: Path, step: int, metrics: Mapping[str, float]) -> ModelConfig:
+    """The configuration of a model in training, from its checkpoint and what its run keeps beside; metrics: of the run's own
+    evaluation at this step, if there was one. RunError."""
     file = checkpoint / "recipe.yaml"
     try:
         recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -152,6 +156,7 @@ def config_of_checkpoint(checkpoint: Path, step: int) -> ModelConfig:
         "recipe_sha256": sha256_of(file),
         "git": _read_json(run / "environment.json").get("git", ""),
     }
+    training["evaluation"] = {key: round(value, 4) for key, value in metrics.items() if TOLD.fullmatch(key)}
     training["datasets"] = facts.get("datasets", [])
     if not facts:
         training["unknown"] = f"the run kept no {FACTS}: what it was trained on must be asked of those who trained it"

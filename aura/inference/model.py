@@ -7,6 +7,7 @@ print(found.label, found.probabilities)
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ from torch import Tensor
 from aura import hub
 from aura.data.batch import Stream
 from aura.inference.align import Placing, place
-from aura.inference.config import CONFIG, ModelConfig, config_of_checkpoint, place_of, read_config
+from aura.inference.config import BUNDLED, CONFIG, ModelConfig, config_of_checkpoint, place_of, read_config
 from aura.inference.reading import Given, Windows, embed_given, read_given, settings_for, unit_query
 from aura.inference.release import build_module, load_release, mend, write_release
 from aura.inference.sizes import check_sizes
@@ -31,7 +32,7 @@ from aura.tasks.recordings import Alignment, Recording, align
 from aura.tasks.tracks import Encoder
 from aura.tasks.zeroshot import class_embeddings, class_probabilities
 from aura.towers import make_tokenizer
-from aura.weights import RunError, find_checkpoint, load_weights, read_state
+from aura.weights import RunError, find_checkpoint, load_weights, meant, models_in, read_state
 
 TEXTS = 256  # of one forward
 
@@ -87,7 +88,8 @@ class Aura:
 
         modalities    load (and fetch) the towers of these streams or kinds alone, such as ["imu", "text"]; None: all. Without
                       the tower of text, words are those of `config.phrases`
-        revision      branch, tag or commit, of a model on the Hub; token: of a private one
+        revision      branch, tag or commit, of a model on the Hub; token: of a private one. Without a revision a name `here/name`
+                      is not looked for on the Hub where `here` is a folder of models, or `runs`
 
         RunError, naming the file, for a folder that holds no model, or one that is damaged or of another version. ValueError
         for a modality that the model lacks.
@@ -110,7 +112,7 @@ class Aura:
         state = read_state(found)
         if state is None:
             raise RunError(f"{found} is not a whole checkpoint: files that its state.json names are missing")
-        config = config_of_checkpoint(found, state["step"])
+        config = config_of_checkpoint(found, state["step"], state["metrics"])
         module = build_module(config, config.streams_of(modalities))
         load_weights(found, module)
         return cls(config, module.to(torch.device(device)), None, found)
@@ -191,6 +193,9 @@ class Aura:
         window_s, stride_s    seconds of a window and from one to the next; None: as the model was evaluated in training
         by_window             gives `Windows`; else a tensor (D,), of a list (B, D): the normalised mean over the windows
 
+        Fewer sensors than a model was ever trained with are read, with one `InputWarning` a call; a model that was trained with
+        sensors dropped at random (`augment.drop_sensor`, as aura-mini) is meant for that, and says nothing.
+
         ValueError for input that cannot be read; `aura.InputWarning` for what looks unlike the model's training.
         """
         if "text" in recording:
@@ -218,9 +223,10 @@ class Aura:
         """The label whose words are the nearest: of a recording a `Classification`, of a list of them a list. Recordings,
         window_s and stride_s are given as for `embed`.
 
-        labels    words, or label -> several wordings, whose mean is compared; None: the classes the model was evaluated on
+        labels    words, or label -> several wordings, whose mean is compared; None: the classes the model was evaluated on.
+                  Labels share out the probability: synonyms are wordings of one, {"walking": ["walking", "strolling"]}
 
-        ValueError as `embed`, for under two labels, and for a stream that was not trained with text.
+        ValueError and `InputWarning` as `embed`; ValueError for under two labels, and for a stream that was not trained with text.
         """
         prompts, given = prompts_of(self.config, labels), self._read(recording)
         scale, words = self.scale(given.stream), class_embeddings(prompts, self.embed_text)
@@ -329,9 +335,15 @@ class Aura:
 
 
 def _fetched(name: str, revision: str | None, modalities: Sequence[str] | None, token: str | None) -> Path:
-    """The folder of a model of the Hub, in the cache."""
+    """The folder of a model of the Hub, in the cache. RunError, at once where the name is that of a folder which is missing."""
+    folder = Path(name).expanduser()
+    near = difflib.get_close_matches(name, BUNDLED, n=1)
+    said = f"{name} does not exist" + (f" (did you mean {near[0]}?)" if near else meant(folder))
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise RunError(f"{name} does not exist; a model of the Hugging Face Hub is named user/name")
+        raise RunError(f"{said}; a model of the Hugging Face Hub is named user/name")
+    # The Hub is asked for half a minute where there is no network. `runs/` is where runs are written by default.
+    if revision is None and (name.startswith("runs/") or models_in(folder.parent)):
+        raise RunError(f"{said}; a model of the Hugging Face Hub with this name needs revision='main'")
     try:
         return hub.download(name, revision=revision, modalities=modalities, token=token)
     except hub.HubError as error:

@@ -18,7 +18,7 @@ from aura.data.memory import MemoryRecord
 from aura.data.sample import orientation_of
 from aura.data.units import InputWarning
 from aura.data.windows import Cutter, Rooms, RowData
-from aura.inference.checks import doubts, places
+from aura.inference.checks import doubts, fewer_sensors, places
 from aura.inference.config import ModelConfig
 from aura.inference.pieces import Piece, pieces, window_of
 from aura.inference.recordings import imu_record, mocap_record, pose2d_record, series_record, video_record
@@ -123,6 +123,9 @@ def read_given(
             InputWarning,
             stacklevel=2 + depth,
         )
+    lacking = (fewer_sensors(record, stream, config.inputs[stream], config.statistics) for record in records)
+    if few := next(filter(None, lacking), ""):
+        warnings.warn(few, InputWarning, stacklevel=2 + depth)
     return Given(stream, records, not many)
 
 
@@ -190,16 +193,25 @@ def _embedded(cutter: Cutter, module: AuraModel, given: Given, part: Sequence[Pi
         raise ValueError(str(error)) from error
     for piece, there in zip(part, read.present.tolist()):
         if not there:
-            seconds, share = cutter.window.seconds, cutter.window.min_cover
-            lasts = given.records[piece.recording].entry["duration_s"]
-            end = min(lasts, piece.cut.start_s + piece.cut.span_s)
-            gap = f", of values that are not missing: too few are there from {piece.cut.start_s:g} to {end:g} s, cut it there"
-            raise ValueError(
-                f"recording {piece.recording} lasts {lasts:.3g} s: the model reads windows of {seconds:g} s, and needs"
-                f" {share:.0%} of one{gap if kind_of(given.stream) == 'series' else ''}"
-            )
+            raise ValueError(_too_little(cutter, given, piece))
     device = next(module.parameters()).device
     return module.embed_stream(given.stream, read.map(lambda tensor: tensor.to(device))).cpu()
+
+
+def _too_little(cutter: Cutter, given: Given, piece: Piece) -> str:
+    """Why a window of a recording cannot be read."""
+    lasts = given.records[piece.recording].entry["duration_s"]
+    least = cutter.window.min_cover * piece.cut.span_s
+    if kind_of(given.stream) == "series" and lasts >= least:
+        end = min(lasts, piece.cut.start_s + piece.cut.span_s)
+        return (
+            f"recording {piece.recording} has too few values that are not missing from {piece.cut.start_s:g} to {end:g} s: the"
+            f" model needs at least {least:.3g} s of them there; cut the recording there"
+        )
+    return (
+        f"recording {piece.recording} lasts {lasts:.3g} s: it must last at least {least:.3g} s, for the model reads windows of"
+        f" {piece.cut.span_s:.3g} s"
+    )
 
 
 def unit_query(query: Any, windows: Windows) -> Tensor:

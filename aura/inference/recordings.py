@@ -15,11 +15,10 @@ from aura.data.config import CHANNEL
 from aura.data.film import measure
 from aura.data.memory import MemoryRecord
 from aura.data.sample import Sample
-from aura.data.units import ACC, GYRO
+from aura.data.units import ACC, GYRO, LENGTH, factor
 
 SLOWEST_HZ, FASTEST_HZ = 0.5, 1e5
 LARGEST = 1e12  # of a value: beyond it sums of squares are no numbers any more
-LENGTH = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
 
 def imu_record(
@@ -35,7 +34,8 @@ def imu_record(
 
     values        (T, 3) acceleration, (T, 6) acceleration then angular velocity, or (S, T, 3 or 6) of several sensors; NumPy,
                   torch, pandas or lists. The accelerometer's own measure, gravity in it: at rest its norm is 1 g
-    units         of acceleration: m/s^2, g, mg; gyro_units: rad/s, deg/s
+    units         of acceleration: m/s^2, g, mg; gyro_units: rad/s, deg/s; or as they are written otherwise (m/s2, dps), see
+                  `aura.data.units.SPELLINGS`
     placements    where each sensor is worn, of `aura.body.placements`; None, or "unknown" of any number of them: unknown
     orientation   (S, T, 4) unit quaternions w x y z, sensor to world, for towers that read them
 
@@ -58,9 +58,9 @@ def imu_record(
     for name in names:
         placement_id(name)
     scaled = np.zeros((count, length, 6), np.float32)
-    scaled[..., :3] = found[..., :3] * _unit(units, ACC, "units")
+    scaled[..., :3] = found[..., :3] * factor(units, ACC, "units")
     if channels == 6:
-        scaled[..., 3:] = found[..., 3:] * _unit(gyro_units, GYRO, "gyro_units")
+        scaled[..., 3:] = found[..., 3:] * factor(gyro_units, GYRO, "gyro_units")
     sensors = [{"placement": name, "channels": ["acc", "gyro"][: channels // 3]} for name in names]
     arrays: dict[str, Any] = {stream: scaled}
     if orientation is not None:
@@ -89,7 +89,7 @@ def mocap_record(
 ) -> MemoryRecord:
     """Joint positions (T, J, 3) in a right-handed frame; `up`: the axis that points up, z or y. skeleton: a name that
     `aura.body.skeletons` knows, or {joints, parents}. ValueError as `imu_record`."""
-    found = _array(values, "mocap") * _unit(units, LENGTH, "units")
+    found = _array(values, "mocap") * factor(units, LENGTH, "units")
     if up not in ("y", "z"):
         raise ValueError(f"up is {up!r}: y or z")
     found = _skeletal(found, skeleton, "mocap", (3,))
@@ -211,12 +211,6 @@ def _skeletal(found: np.ndarray, meta: str | Mapping, name: str, sizes: tuple[in
 
 def _named(meta: str | Mapping) -> Any:
     return meta if isinstance(meta, str) else {"joints": list(meta["joints"]), "parents": list(meta["parents"])}
-
-
-def _unit(name: str, known: Mapping[str, float], argument: str) -> float:
-    if name not in known:
-        raise ValueError(f"{argument} is {name!r}: one of {', '.join(dict.fromkeys(known))}")
-    return known[name]
 
 
 def _record(arrays: dict[str, Any], stream: str, rate_hz: float | None, length: int, **about: Any) -> MemoryRecord:

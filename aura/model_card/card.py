@@ -12,7 +12,7 @@ from huggingface_hub import ModelCardData
 
 from aura.data.config import kind_of
 from aura.model_card.licences import began_with, datasets_of, default_licence, licences_of, terms_of
-from aura.model_card.results import check_of, entries, section, sound
+from aura.model_card.results import check_of, entries, own_section, section, sound
 from aura.model_card.text import plain, slug, table
 
 PIPELINE = "feature-extraction"  # of those that the Hub knows, what such a model always does
@@ -54,7 +54,11 @@ def model_card(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]] =
         "## Training data",
         _data(config),
         "## Results",
-        *([section(result, config) for result in results] or ["None were measured for this card."]),
+        *(
+            [section(result, config) for result in results]
+            or ["No test was measured for this card (`recipes/evaluate.py`)."]
+        ),
+        *filter(None, [own_section(config)]),
         "## Limits",
         _limits(config),
         "## How it was made",

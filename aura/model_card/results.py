@@ -30,6 +30,7 @@ LABELS = {
 }
 # Figures of the YAML head: type of the metric there.
 INDEXED = {"accuracy": "accuracy", "macro_f1": "f1", "R@1": "recall_at_1"}
+BY = {"zeroshot": "by words", "classify": "by its classifier"}
 TASKS = {"zeroshot": "zero-shot-classification", "retrieval": "retrieval"}  # else: classification
 
 
@@ -65,6 +66,34 @@ def section(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     notes = [f"- {plain(note)}" for note in result.get("notes", ()) if not note.startswith("LEAK: ")]
     parts = [title, *warnings, _protocol(result), table(rows), "\n".join(notes)]
     return "\n\n".join(part for part in parts if part)
+
+
+def own_section(config: Mapping[str, Any]) -> str:
+    """What the run itself measured at this step; "" where that is nothing. It is in no head: it is no test."""
+    training = config.get("training", {})
+    found: Mapping[str, float] = training.get("evaluation", {})
+    rows = [["what", "figure", "value", "chance", "windows"]]
+    for key, value in found.items():
+        base, _, figure = key.rpartition("/")
+        task, _, name = base.partition("/")
+        if figure not in ("R@1", "accuracy"):
+            continue
+        what = f"{name} (the query first)" if task == "retrieval" else f"{name}, {BY.get(task, task)}"
+        chance, windows = found.get(f"{base}/chance"), found.get(f"{base}/pool", found.get(f"{base}/n"))
+        rows.append(
+            [what, figure, *("" if x is None else f"{x:.{n}f}" for x, n in ((value, 3), (chance, 4), (windows, 0)))]
+        )
+    if len(rows) == 1:
+        return ""
+    sources = training.get("recipe", {}).get("data", {}).get("eval", ())
+    splits = (
+        ", ".join(f"`{source['path']}:{source.get('split', 'val')}`" for source in sources)
+        or "data that are not named here"
+    )
+    return (
+        f"### In training: step {config['step']}, on {splits}\n\nMeasured by the run itself, each among the windows that are"
+        " counted here. It may have chosen checkpoint and settings by it: this is no test.\n\n" + table(rows)
+    )
 
 
 def _cell(row: Mapping[str, Any], key: str, interval: Sequence[float] | None) -> str:

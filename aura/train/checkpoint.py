@@ -248,7 +248,7 @@ def load_towers(path: Path, module: AuraModel) -> list[str]:
                 frozen = rest
             check_frozen(stream, {f"tower.{name}": tensor for name, tensor in frozen.items()}, elsewhere[stream])
             mine |= rest
-        fit(module.towers[stream], mine, file)
+        fit(module.towers[stream], mine, file, "tower.")
     return shared
 
 

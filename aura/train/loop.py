@@ -34,7 +34,7 @@ from aura.train.loss import compute_loss
 from aura.train.optim import make_optimizer, set_lr
 from aura.train.push import Pusher
 from aura.train.recipe import Recipe
-from aura.train.report import Trackers, plot_run, results_table
+from aura.train.report import Trackers, print_results, results_table
 from aura.train.rundir import RunDir, RunError, environment
 from aura.train.schedule import lr_factor
 from aura.train.signals import PREEMPTED, Signals
@@ -76,7 +76,8 @@ def _pretrain(
     folder = run_dir.path / "checkpoints"
     if on_main(accelerator, lambda: run_dir.read_status().get("state") == "finished"):
         accelerator.print(f"{run_dir.path} is finished.")
-        print_results(accelerator, run_dir)
+        if main:
+            print_results(run_dir)
         return 0
     check_shared(accelerator, run_dir)
 
@@ -161,7 +162,8 @@ def _pretrain(
                     values = {"kind": "eval", "step": state.step, **metrics}
                     run_dir.log(values)
                     trackers.log(values)
-                    tqdm.write(f"step {state.step}\n{results_table(metrics)}", file=sys.stderr)
+                    if not done:  # the last one is printed at the end
+                        tqdm.write(f"step {state.step}\n{results_table(metrics)}", file=sys.stderr)
         if unsaved and (stop or done or state.metrics or state.step % recipe.checkpoint.every == 0):
             state.position = merge_positions(gather_objects(state.position, accelerator))
             run_dir.sync()
@@ -232,8 +234,8 @@ def _pretrain(
         trackers.close()
     if stop:
         accelerator.print(f"{stop}: saved {found}; the same command goes on from there")
-    else:
-        print_results(accelerator, run_dir)
+    elif main:
+        print_results(run_dir)
     accelerator.wait_for_everyone()
     pusher.finish(found, state.step, stop, lambda: signals.received)  # while signals are minded
     pusher.report(run_dir, state.step)
@@ -395,19 +397,3 @@ def _write_token(file: Path) -> str:
     token = uuid.uuid4().hex
     file.write_text(token)
     return token
-
-
-def print_results(accelerator: Any, run_dir: RunDir) -> None:
-    """The last evaluation as a table, the plots, and where everything is."""
-    if not accelerator.is_main_process:
-        return
-    metrics = run_dir.metrics()
-    evaluations = [m for m in metrics if m["kind"] == "eval"]
-    if evaluations:
-        print(results_table(evaluations[-1]))
-    plots = plot_run(metrics, run_dir.path / "plots")
-    newest = checkpoint.latest_checkpoint(run_dir.path / "checkpoints")
-    print(f"metrics     {run_dir.path / 'metrics.jsonl'}")
-    for plot in plots:
-        print(f"plot        {plot}")
-    print(f"checkpoint  {newest}", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from aura.train.recipe import Recipe
-from aura.train.rundir import RunError
+from aura.train.rundir import RunDir, RunError
+from aura.weights import latest_checkpoint
 
 
 class Trackers:
@@ -170,3 +172,20 @@ def results_table(metrics: dict[str, Any]) -> str:
             f"chance {metrics[base + '/chance']:.3f}, n {metrics[base + '/n']:.0f}"
         )
     return "\n".join(lines)
+
+
+def print_results(run_dir: RunDir) -> None:
+    """The last evaluation as a table, the plots, where everything is, and what to do with it."""
+    metrics = run_dir.metrics()
+    evaluations = [m for m in metrics if m["kind"] == "eval"]
+    if evaluations:
+        print(f"step {evaluations[-1]['step']}\n{results_table(evaluations[-1])}")
+    print(f"metrics     {run_dir.path / 'metrics.jsonl'}")
+    for plot in plot_run(metrics, run_dir.path / "plots"):
+        print(f"plot        {plot}")
+    print(f"checkpoint  {latest_checkpoint(run_dir.path / 'checkpoints')}")
+    # The environment that `make` has made need not be active in the shell.
+    python, here = Path(sys.executable), Path.cwd()
+    python = python.relative_to(here) if python.is_relative_to(here) else "python"
+    export = f"{python} tools/export_checkpoint.py {run_dir.path} --out models/{run_dir.path.name}"
+    print(f'next        aura.from_pretrained("{run_dir.path}") in Python, or {export}', flush=True)

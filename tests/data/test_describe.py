@@ -48,6 +48,20 @@ def test_figures_and_bad_samples():
     assert about["samples"] == 101
     assert about["acc"] == pytest.approx([9.02, 10, 10.98])
     assert about["placements"] == {"chest": 101}
+    assert about["sensors"] == [1, 1]
     assert "gyro" not in about
     assert found["statistics"]["mocap"]["height"] == pytest.approx([1.7] * 3)
     assert describe([Split([SimpleNamespace(head={})])], {"imu": ImuInput()})["statistics"] == {}
+
+
+def test_sensors_are_those_that_a_row_has():
+    worn = [{"placement": name, "channels": ["acc"]} for name in ("chest", "left wrist", "right ankle")]
+    samples = [record(9.8), record(9.8, worn[:2]), record(9.8, worn)]
+    for sample, count in zip(samples, (1, 2, 3)):
+        sample.arrays["imu"] = np.repeat(sample.arrays["imu"], count, axis=0)
+    for settings, wanted in (
+        (ImuInput(sensors=2), [1, 2]),
+        (ImuInput(sensors=5), [1, 3]),
+        (ImuInput.model_validate({"placements": ["left wrist", "right ankle", "head"]}), [1, 2]),
+    ):
+        assert describe([Split(samples)], {"imu": settings})["statistics"]["imu"]["sensors"] == wanted

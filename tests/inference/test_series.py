@@ -95,5 +95,7 @@ def test_the_card_says_what_is_read(model):
 
 def test_a_window_of_missing_values_is_named(model, values):
     values[4:16] = np.nan
-    with pytest.raises(ValueError, match="values that are not missing: too few are there from 2 to 4 s"):
+    with pytest.raises(
+        ValueError, match="too few values that are not missing from 2 to 4 s: the model needs at least 1 s of them"
+    ):
         model.embed(series_body=values, rate_hz=2)

@@ -97,8 +97,11 @@ def test_what_fits_is_the_same_bit_for_bit(made, folder):
 
 # Keys of config.json, a value for them, and what is told.
 STRANGE = {
-    "embedding": (10**9, r"imu.safetensors: weight has shape \(16, 16\), the recipe needs \(1000000000, 16\)"),
-    "towers.imu.width": (HUGE, r"imu.safetensors: .* has shape .*, the recipe needs .*1000000"),
+    "embedding": (
+        10**9,
+        r"imu.safetensors: tensor 'head.weight' has shape \(16, 16\), the recipe needs \(1000000000, 16\)",
+    ),
+    "towers.imu.width": (HUGE, r"imu.safetensors: tensor 'tower\.\S+' has shape .*, the recipe needs .*1000000"),
     "towers.imu.depth": (HUGE, "asks for a model of far more tensors than the [0-9]+ that its files hold"),
     "towers.imu.stem": (10**12, "imu.safetensors: .* the recipe needs .*1000000000000"),
     "towers.imu.mlp_ratio": (1e9, "imu.safetensors: .* the recipe needs"),
@@ -187,5 +190,7 @@ def test_a_named_model_is_built_of_its_own_configuration(tmp_path, monkeypatch):
         with pytest.raises(RunError, match=message):
             check_sizes(folder, config.model_copy(update={"towers": towers}), [stream])
     wide = config.model_copy(update={"embedding": 10**9})
-    with pytest.raises(RunError, match=r"text.safetensors: weight has shape \(16, 16\), the recipe needs \(1000000000"):
+    with pytest.raises(
+        RunError, match=r"text.safetensors: tensor 'head.weight' has shape \(16, 16\), the recipe needs \(1000000000"
+    ):
         check_sizes(folder, wide, ["text"])

@@ -296,6 +296,26 @@ def test_places_that_are_not_said_are_told_once_by_a_model_that_reads_them(model
     assert "trained with sensors at left ankle, chest" in chosen[0]
 
 
+def test_fewer_sensors_than_ever_are_told_once(model, signal):
+    both = trained(model, sensors=[2, 2])
+    given = {"imu": signal, "rate_hz": RATE, "placements": "unknown"}
+    (message,) = told(both.embed, **given)
+    assert "1 sensor is given, the model was trained with 2 at a time, never with fewer" in message
+    assert len(told(both.embed, **given | {"imu": [signal, signal, signal]})) == 1
+    assert len(told(both.classify, labels=["walking", "sitting"], **given)) == 1
+    assert told(both.embed, **given | {"imu": np.stack([signal, signal])}) == []
+    assert told(trained(model, sensors=[1, 2]).embed, **given) == []
+    values = tiny_recipe().model_dump(mode="json")
+    values["inputs"]["imu"]["augment"]["drop_sensor"] = 0.3
+    assert told(trained(tiny_aura(recipe=make_recipe(values)), sensors=[2, 2]).embed, **given) == []
+    values = tiny_recipe().model_dump(mode="json")
+    values["inputs"]["imu"] |= {"placements": ["left ankle", "chest"]}
+    named = trained(tiny_aura(recipe=make_recipe(values)), sensors=[2, 2])
+    two = {"imu": np.stack([signal, signal]), "rate_hz": RATE}
+    assert told(named.embed, **two, placements=["chest", "left ankle"]) == []
+    assert any("1 sensor is given" in text for text in told(named.embed, **two, placements=["chest", "head"]))
+
+
 def test_who_asks_where_sensors_are_is_not_asked(model, signal):
     knows = trained(model, placements={"left wrist": 5})
     pose = np.random.default_rng(6).uniform(0, 300, (50, 17, 2))
@@ -311,6 +331,13 @@ def test_rates_below_the_models_are_told(model, signal):
     assert [message.split(":")[0] for message in messages] == ["recording 1"]
 
 
+def test_units_go_by_every_spelling(model, signal, walk):
+    expected = model.embed(imu=signal, rate_hz=RATE, gyro_units="deg/s")
+    torch.testing.assert_close(model.embed(imu=signal, rate_hz=RATE, units="m/s2", gyro_units="°/s"), expected)
+    expected = model.embed(mocap=walk * 100, rate_hz=10, units="cm")
+    torch.testing.assert_close(model.embed(mocap=walk * 100, rate_hz=10, units="centimetres"), expected)
+
+
 WRONG = [
     ({"imu": np.zeros((9, 4)), "rate_hz": RATE}, r"imu has shape \(9, 4\)"),
     ({"imu": np.zeros((0, 6)), "rate_hz": RATE}, r"shape \(0, 6\)"),
@@ -322,7 +349,10 @@ WRONG = [
     ({"imu": np.ones((40, 3)), "rate_hz": RATE, "placements": ["left wirst"]}, "the nearest known one is 'left wrist'"),
     ({"imu": np.ones((40, 3)), "rate_hz": RATE, "placements": ["chest", "head"]}, "names 2 sensors, imu has 1"),
     ({"imu": np.ones((40, 3)), "rate_hz": RATE, "colour": "red"}, "unexpected keyword argument 'colour'"),
-    ({"imu": np.ones((10, 3)), "rate_hz": RATE}, "lasts 0.5 s: the model reads windows of 2 s, and needs 50% of one"),
+    (
+        {"imu": np.ones((10, 3)), "rate_hz": RATE},
+        "recording 0 lasts 0.5 s: it must last at least 1 s, for the model reads windows of 2 s",
+    ),
     ({"imu": [], "rate_hz": RATE}, r"imu has shape \(0,\)"),
     ({}, "give one of imu, mocap, pose2d, video; given: none"),
     ({"imu": np.ones((40, 3)), "mocap": np.ones((40, 20, 3)), "rate_hz": RATE}, "given: imu, mocap"),

@@ -28,7 +28,7 @@ BASE = {
         {
             "placement": "left wrist",
             "acc": {"columns": ACC, "unit": "g", "range": 8},
-            "gyro": {"columns": GYRO, "unit": "deg/s"},
+            "gyro": {"columns": GYRO, "unit": "dps"},
         }
     ],
 }
@@ -285,7 +285,7 @@ def test_subjects_of_a_column(tmp_path: Path) -> None:
         ({"rate_hz": 100}, r"a\.csv: .* has 50 rows a second, rate_hz says 100"),
         (
             {"sensors": [{"placement": "head", "acc": {"columns": ACC, "unit": "m/s2"}}]},
-            r"a\.csv: columns ax, ay, az: their norm is 1 m/s2 .* gravity in g: correct the unit",
+            r"a\.csv: columns ax, ay, az: their norm is 1 m/s\^2 .* gravity in g: correct the unit",
         ),
         (
             {"sensors": [{"placement": "head", "acc": {"columns": ["ax", "ay", "word"], "unit": "g"}}]},

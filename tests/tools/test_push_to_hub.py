@@ -44,8 +44,15 @@ def test_a_release_with_results_goes_up_whole(release, tmp_path):
 def test_a_dry_run_lists(release, capsys):
     assert push_to_hub.main([str(release), "user/x", "--dry-run"]) == 0
     said = capsys.readouterr().out
+    assert said.startswith((release / "README.md").read_text())
     assert "towers/imu.safetensors" in said
     assert "nothing was pushed to user/x" in said
+
+
+def test_a_dry_run_prints_the_card_that_is_made_anew(release, capsys):
+    assert push_to_hub.main([str(release), "user/x", "--dry-run", "--licence", "mit"]) == 0
+    said = capsys.readouterr().out
+    assert ModelCard(said).data.license == "mit"
 
 
 def test_what_cannot_be_pushed_is_an_error_in_words(release, tmp_path, capsys):

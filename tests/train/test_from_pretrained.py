@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import aura
+from aura import hub
 from aura.data.index import open_split
 from aura.evaluation.windows import Request, embed
 from aura.train.loaded import load_run
+from aura.train.rundir import read_metrics
 from aura.weights import RunError
 from recipes.evaluate import main as evaluate
 from tools.export_checkpoint import main as export
@@ -196,9 +198,11 @@ def test_what_is_no_model_is_refused(released, tmp_path):
     file = damaged(released, tmp_path / "wrong") / "towers" / "imu.safetensors"
     tensors = load_file(file)
     save_file(tensors | {"head.weight": torch.zeros(3, 16)}, file)
-    refused(tmp_path / "wrong", r"imu.safetensors: weight has shape \(3, 16\), the recipe needs \(16, 16\)")
+    refused(
+        tmp_path / "wrong", r"imu.safetensors: tensor 'head.weight' has shape \(3, 16\), the recipe needs \(16, 16\)"
+    )
     save_file({name: t for name, t in tensors.items() if name != "head.bias"}, file)
-    refused(tmp_path / "wrong", "imu.safetensors: tensor 'bias' is missing")
+    refused(tmp_path / "wrong", "imu.safetensors: tensor 'head.bias' is missing")
 
     file = damaged(released, tmp_path / "truncated") / "towers" / "mocap.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
@@ -216,6 +220,39 @@ def test_what_is_no_model_is_refused(released, tmp_path):
     refused(tmp_path / "nothing" / "here", "does not exist")
 
 
+def test_a_misspelt_folder_is_told_at_once_with_what_is_there(unbroken, tmp_path, monkeypatch):
+    asked = []
+
+    def download(name, **_):
+        asked.append(name)
+        raise hub.HubError("asked")
+
+    monkeypatch.setattr(hub, "download", download)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "quickstart").symlink_to(unbroken)
+    (tmp_path / "user" / "letters").mkdir(parents=True)  # no models there: it may be a name on the Hub
+    steps = ", ".join(path.name for path in sorted((unbroken / "checkpoints").glob("step_*")))
+    for name, message in (
+        ("models/quickstrat", r"does not exist \(did you mean models/quickstart[?]\); .* revision='main'"),
+        ("models/other", r"\(models holds the models quickstart\);"),
+        ("./models/quickstrat", "did you mean models/quickstart[?]"),
+        ("models/quickstrat/checkpoints/step_00000001", "did you mean models/quickstart[?]"),
+        ("models/quickstart/checkpoints/step_999", rf"\(models/quickstart/checkpoints holds {steps}\)"),
+        ("models/quickstart/999", rf"\(models/quickstart/checkpoints holds {steps}\)"),
+        ("runs/quickstart", "runs/quickstart does not exist; a model"),
+        ("aura-mimi", "did you mean aura-mini[?]"),
+        ("/nowhere/at/all", "/nowhere/at/all does not exist.*; a model"),
+    ):
+        with pytest.raises(RunError, match=message):
+            aura.from_pretrained(name)
+    assert not asked
+    for name, settings in (("user/name", {}), ("models/other", {"revision": "main"}), ("runs/x", {"revision": "v1"})):
+        with pytest.raises(RunError, match="on the Hub: asked"):
+            aura.from_pretrained(name, **settings)
+    assert asked == ["user/name", "models/other", "runs/x"]
+
+
 class Bomb:
     """What a pickle would do that is loaded."""
 
@@ -224,6 +261,14 @@ class Bomb:
 
     def __reduce__(self):
         return Path.touch, (self.path,)
+
+
+def test_the_card_says_what_the_run_measured(unbroken, released):
+    last = [line for _, line in read_metrics(unbroken / "metrics.jsonl") if line["kind"] == "eval"][-1]
+    card = (released / "README.md").read_text()
+    recall, chance, pool = (last[f"retrieval/imu:text/{key}"] for key in ("R@1", "chance", "pool"))
+    assert f"| imu:text (the query first) | R@1 | {recall:.3f} | {chance:.4f} | {pool:.0f} |" in card
+    assert f"### In training: step {last['step']}, on `" in card
 
 
 def test_the_command_writes_the_folder(unbroken, tmp_path, capsys):

@@ -373,8 +373,14 @@ def test_what_a_user_gets_wrong_is_said_without_a_traceback(script, run, shards,
     assert not (tmp_path / "out" / "results.json").exists()
 
 
-def test_a_run_that_is_none(script, tmp_path, capsys):
-    for path, told in ((tmp_path / "none", "does not exist"), (tmp_path, "holds no whole checkpoint")):
+def test_a_run_that_is_none(script, run, tmp_path, capsys):
+    steps = ", ".join(path.name for path in sorted((run / "checkpoints").glob("step_*")))
+    for path, told in (
+        (tmp_path / "none", "does not exist"),
+        (tmp_path, "holds no whole checkpoint"),
+        (run / "checkpoints" / "step_00000999", f"does not exist ({run / 'checkpoints'} holds {steps})"),
+        (run.with_name(run.name + "s"), f"did you mean {run}?"),
+    ):
         assert (
             script.main(["--checkpoint", str(path), "--task", "sync", "--shards", "x", "--out", str(tmp_path / "o")])
             == 1

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import signal
 from typing import Any, cast
 
@@ -56,6 +57,16 @@ def test_the_run_that_nothing_stopped(unbroken):
     best = (unbroken / "checkpoints" / "best").read_text().strip()
     assert kept == sorted({"best", "latest", best, "step_00000009", "step_00000012"})
     assert (unbroken / "checkpoints" / "latest").read_text() == "step_00000012\n"
+
+
+def test_each_evaluation_is_printed_once_and_the_last_words_say_what_to_do_next(unbroken):
+    logs = [log.read_text(errors="replace") for log in unbroken.parent.glob("run-*.log")]
+    (told,) = [text for text in logs if "is finished" not in text and "query : gallery" in text]
+    assert told.count("query : gallery") == 2
+    assert [line for line in told.splitlines() if re.fullmatch(r"step \d+", line)] == ["step 6", "step 12"]
+    last = told.rstrip().splitlines()[-1]
+    assert last.startswith(f'next        aura.from_pretrained("{unbroken}") in Python, or ')
+    assert f"tools/export_checkpoint.py {unbroken} --out models/{unbroken.name}" in last
 
 
 def test_the_hash_of_rows_is_of_names_and_order():

@@ -52,6 +52,8 @@ def test_a_finished_run_prints_its_results_and_no_other_recipe_touches_it(proces
     assert again.wait() == [0], again.text()
     for word in ("is finished", "imu:text", "metrics.jsonl", "retrieval.png", "step_00000012"):
         assert word in again.text()
+    assert f'next        aura.from_pretrained("{unbroken}")' in again.text().splitlines()[-1]
+    assert f"tools/export_checkpoint.py {unbroken} --out models/{unbroken.name}" in again.text().splitlines()[-1]
     unknown = processes.pretrain(unbroken, "train.step=5")
     refused(
         processes.pretrain(unbroken, "train.optimizer.lr=0.5", "seed=3", ranks=2),
