@@ -139,7 +139,7 @@ def classes_of_file(path: Path, aura_model: Aura, stream: str) -> Classes:
 def check_packages() -> None:
     """ExportError naming what is not installed."""
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
-        raise ExportError(f"{', '.join(missing)} missing: pip install 'aura[edge]'")
+        raise ExportError(f"{', '.join(missing)} missing: pip install {' '.join(PACKAGES)} (the extra edge)")
 
 
 def random_windows(batch: int, sensors: int, count: int, *, whole: bool, seed: int = 0) -> dict[str, Tensor]:
@@ -215,7 +215,7 @@ def converting(fault: str) -> Iterator[None]:
         versions = ", ".join(f"{name} {version(name)}" for name in ("torch", *PACKAGES))
         raise ExportError(
             f"{fault}: {first_cause(error)}. Nothing was written. Here are {versions}; where another of them is newer than aura"
-            " knows, pip install -U 'aura[edge]'"
+            " knows, take an older one, or a newer aura"
         ) from error
     finally:
         log.removeFilter(_no_advice)

@@ -199,7 +199,7 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
         "--engine",
         choices=ENGINES,
         default="local",
-        help="local: processes of this machine. ray (pip install 'aura[ray]'): tasks of the Ray cluster at RAY_ADDRESS, or of"
+        help="local: processes of this machine. ray (pip install ray): tasks of the Ray cluster at RAY_ADDRESS, or of"
         " one that is started here. Workers on other machines need aura, and --source, --out and TMPDIR (where compressed"
         " archives are unpacked) at the same paths, on storage that all share",
     )

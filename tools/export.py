@@ -8,7 +8,7 @@ The model is a run directory (its latest checkpoint), a checkpoint, a released f
 (rate, window, inputs), report.md and report.json: how far the files' embeddings are from the model's, sizes, the time of a window
 on one thread; with --shards the accuracy of each file on these windows. --int8 adds imu.int8.onnx. aura.streaming reads the folder
 without torch. Classes are words (--labels, --prompts, else the recipe's prompts) or embeddings (--classes: names (C,), embeddings
-(C, D), as means of windows), and may be changed later without another export. Needs pip install 'aura[edge]'.
+(C, D), as means of windows), and may be changed later without another export. Needs pip install onnx onnxscript onnxruntime (the extra edge).
 """
 
 from __future__ import annotations

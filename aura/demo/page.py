@@ -21,7 +21,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio is imported
 try:
     import gradio as gr
 except ImportError as error:
-    raise ImportError("the page needs Gradio: pip install 'aura[demo]'") from error
+    raise ImportError("the page needs Gradio: pip install gradio pandas (the extra demo)") from error
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 

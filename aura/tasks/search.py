@@ -25,14 +25,14 @@ def make_index(
     columns    what else is known of each item, such as its recording and start
     kind       of the index, in FAISS' words: `Flat` is exact; `HNSW32` or `IVF1024,Flat` find most neighbours, sooner
 
-    `search` finds items; `index[rows]` has what is known of them. ImportError without faiss: pip install 'aura[search]'.
+    `search` finds items; `index[rows]` has what is known of them. ImportError without faiss: pip install faiss-cpu.
     """
     from datasets import Dataset
 
     try:
         import faiss  # noqa: F401  # pyright: ignore
     except ImportError as error:
-        raise ImportError("an index needs faiss: pip install -e '.[search]'") from error
+        raise ImportError("an index needs faiss: pip install faiss-cpu (the extra search)") from error
     vectors = np.ascontiguousarray(embeddings, np.float32)
     if vectors.ndim != 2 or not len(vectors) or not np.isfinite(vectors).all():
         raise ValueError(f"an index of embeddings {vectors.shape}: give (M, D), M at least 1, all finite")

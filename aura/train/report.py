@@ -30,7 +30,7 @@ class Trackers:
             try:
                 import wandb
             except ImportError as error:
-                raise RunError("log.wandb needs the package wandb: pip install 'aura[wandb]'") from error
+                raise RunError("log.wandb needs the package wandb: pip install wandb") from error
             # One id for a run directory: a run that goes on continues the same record.
             self.wandb = wandb.init(
                 project=recipe.log.wandb,

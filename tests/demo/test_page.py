@@ -28,7 +28,7 @@ SOON = 20_000  # ms
 @pytest.fixture(scope="module")
 def served(demo_run, demo_shards, tmp_path_factory):
     """The address of the page, the process of the command that serves it, and what that says."""
-    pytest.importorskip("gradio", reason="the page needs gradio: pip install 'aura[demo]'")
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install gradio pandas")
     pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright: pip install playwright")
     if BROWSER is None:
         pytest.skip("the browser tests need chromium: apt-get install chromium")
