@@ -130,7 +130,7 @@ def test_what_cannot_be_exported_is_refused(edge, monkeypatch, tmp_path):
     with pytest.raises(ExportError, match="not empty"):
         exported(folder, model)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else object())
-    with pytest.raises(ExportError, match=r"onnxscript missing: pip install 'aura\[edge\]'"):
+    with pytest.raises(ExportError, match=r"onnxscript missing: pip install onnx onnxscript"):
         exported(tmp_path / "out", model)
 
 
