@@ -25,9 +25,8 @@ from aura.export import (
     classes_in_words,
     export_program,
     exportable,
-    programs_of,
-    random_windows,
 )
+from aura.export_report import programs_of, random_windows
 from aura.model import AuraModel
 from aura.streaming import Edge, EdgeError, StreamingClassifier
 from aura.tasks.zeroshot import Prompts

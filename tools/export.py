@@ -77,7 +77,7 @@ def add_accuracy(found: dict[str, Any], out: Path, loaded: Loaded, stream: str, 
     import numpy as np
     import torch
 
-    from aura.export import embed, programs_of
+    from aura.export_report import embed, programs_of
 
     programs = programs_of(out)
     edge = next(iter(programs.values()))[0]
@@ -111,7 +111,8 @@ def main(arguments: list[str] | None = None) -> int:
     from aura.data.reader import ReadError
     from aura.data.storage import StorageError
     from aura.data.writer import ShardError
-    from aura.export import check_packages, classes_in_words, classes_of_file, export, exportable, table
+    from aura.export import check_packages, classes_in_words, classes_of_file, export, exportable
+    from aura.export_report import table
     from aura.inference.words import prompts_of
     from aura.tasks.zeroshot import load_prompts
     from aura.train.loaded import load_run
