@@ -37,12 +37,6 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    if not options.checkpoint.exists():  # before what takes long to import
-        print(
-            f"error: {options.checkpoint} does not exist: name a run directory, or one of its checkpoints",
-            file=sys.stderr,
-        )
-        return 1
     import torch
 
     from aura.data.index import BadSample
