@@ -27,6 +27,7 @@ import numpy as np
 from aura import page
 from aura.data.files import atomic
 from aura.data.index import BadSample, Split, open_folder
+from aura.data.manifest import read_manifest
 from aura.data.picture import picture
 from aura.data.sample import Sample, metadata
 from aura.data.storage import Storage, StorageError
@@ -135,10 +136,10 @@ def origin(path: str) -> str:
     storage = Storage(path)
     if path.endswith(".tar") or not storage.exists(MANIFEST):
         return "no manifest: indexed as it is"
-    manifest = json.loads(storage.read(MANIFEST))
+    manifest = read_manifest(storage.read(MANIFEST), storage.where(MANIFEST))
     writer = manifest["converter"]
     lines = [f"{manifest['format']}, written by {writer['name']} {writer['version']} {json.dumps(writer['arguments'])}"]
-    for reason, about in manifest.get("dropped", {}).items():
+    for reason, about in manifest["dropped"].items():
         seconds = f", {about['seconds']:,.4g} s" if about["seconds"] else ""
         lines.append(f"dropped: {reason}: {about['count']:,}{seconds}")
     return "\n".join(lines)

@@ -32,6 +32,7 @@ from aura.data.writer import totals as count_totals
 WHOLE_BYTES = 128 << 10  # a local sample up to this size is read in one piece
 WHOLE_BYTES_REMOTE = 2 << 20
 FILES_OF_A_STREAM = 4  # two shards and their indexes
+NUMBERS = re.compile(r"[<>|=]?[biuf][0-9]{1,2}")  # dtypes of plain numbers, as `np.dtype.str` writes them
 
 
 class BadSample(ValueError):
@@ -218,11 +219,11 @@ class Record:
     def _layout(self, array: str) -> tuple[int, np.dtype, list[int]]:
         """Where an array's first item is in the sample, its dtype and shape: the data ends where the file does."""
         start, size, dtype, shape = self._member(f"{array}.npy")
-        try:
-            kind = np.dtype(dtype)
-        except (TypeError, ValueError):
-            kind = np.dtype(object)
-        if kind.kind not in "biuf":  # an index may be a stranger's: read into objects, bytes would be their addresses
+        try:  # an index may be a stranger's: read into objects, bytes would be their addresses
+            kind = np.dtype(dtype) if isinstance(dtype, str) and NUMBERS.fullmatch(dtype) else None
+        except TypeError:  # numbers of a size that numpy does not know
+            kind = None
+        if kind is None:
             raise BadSample(f"{self.where}.{array}.npy: the index says {dtype!r}, arrays are of plain numbers")
         begin = start + size - math.prod(shape) * kind.itemsize
         if begin <= start:
@@ -295,17 +296,19 @@ def open_folder(path: str) -> dict[str, Split]:
             for s in about["shards"]
         ]
         totals = {k: v for k, v in about.items() if k != "shards"}
-        if totals.get("samples") != sum(shard.samples for shard in shards):
-            raise ShardError(f"{storage.where(MANIFEST)}: split {name} lacks shards, or is damaged; copy it again")
         splits[name] = Split(path, name, shards, totals, hashlib.sha256(content).hexdigest(), _dataset(manifest))
     return splits
 
 
 def _dataset(manifest: dict) -> str:
     """The data set's name: its converter's, or one of the converter's arguments, also where embeddings were added since."""
-    arguments = manifest.get("converter", {}).get("arguments", {})
-    arguments = arguments.get("converter", {}).get("arguments", arguments)
-    return arguments.get("dataset") or arguments.get("table", {}).get("dataset") or manifest.get("name", "")
+    arguments = manifest["converter"]["arguments"]
+    inner = arguments.get("converter")
+    if isinstance(inner, dict) and isinstance(inner.get("arguments"), dict):
+        arguments = inner["arguments"]
+    table = arguments.get("table")
+    found = arguments.get("dataset") or (table.get("dataset") if isinstance(table, dict) else None)
+    return found if found and isinstance(found, str) else manifest["name"]
 
 
 def index_name(shard: str) -> str:

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from aura.data.files import atomic
 from aura.train.recipe import Recipe, differences, load_recipe, to_yaml
-from aura.weights import RunError
+from aura.weights import RunError, state_digest
 
 PATIENCE_S = 3.0  # a process that was killed holds its lock until the system has taken it apart
 
@@ -82,16 +82,22 @@ class RunDir:
         self._lock = lock
 
     def status(self, state: str, step: int, reason: str = "") -> None:
-        """Writes status.json: running, finished, preempted or failed."""
+        """Writes status.json, with its own hash: running, finished, preempted or failed."""
         value = {"state": state, "step": step, "reason": reason, "host": platform.node(), "pid": os.getpid()}
+        value["sha256"] = state_digest(value)
         write_atomic(self.path / "status.json", json.dumps(value, indent=1) + "\n")
 
     def read_status(self) -> dict[str, Any]:
+        """What status.json says; {} where it is missing or damaged."""
         try:
             value = json.loads((self.path / "status.json").read_text())
+            good = isinstance(value, dict) and value.get("sha256") in (
+                None,
+                state_digest(value),
+            )  # None: of an older run
         except (FileNotFoundError, ValueError, RecursionError):
             return {}
-        return value if isinstance(value, dict) and type(value.get("step")) is int else {}
+        return value if good and type(value.get("step")) is int else {}
 
     def write_environment(self, values: dict[str, Any]) -> None:
         write_atomic(self.path / "environment.json", json.dumps(values, indent=1, sort_keys=True) + "\n")
@@ -136,11 +142,12 @@ class RunDir:
 
 
 def read_metrics(path: Path, until: int | None = None) -> list[tuple[str, dict[str, Any]]]:
-    """Lines of a metrics.jsonl with their values, up to a step; a half-written last line is left out."""
+    """Lines of a metrics.jsonl with their values, up to a step; a half-written last line is left out, and a second one of two
+    that are the same: no line is written twice."""
     if not path.exists():
         return []
     out = []
-    for line in path.read_text(errors="replace").split("\n"):
+    for line in dict.fromkeys(path.read_text(errors="replace").split("\n")):
         try:
             values = json.loads(line)
         except (ValueError, RecursionError):

@@ -145,7 +145,10 @@ def test_items_come_where_they_are_wanted(folder, serve, monkeypatch, limit, rem
         record.items("mocap", 3, 10, out=np.empty((7, 17, 3), np.float32))
 
 
-@pytest.mark.parametrize("dtype", ["|O", "O8", "<U3", "V4", "<M8[s]", "nonsense", [["a", "|O"]], 7])
+@pytest.mark.parametrize(
+    "dtype",
+    ["|O", "O8", "<U3", "V4", "<M8[s]", "nonsense", [["a", "|O"]], 7, ",", None, "f3", "f4,f4", "(2,)f4", "f4\n"],
+)
 @pytest.mark.parametrize("limit", [0, 1 << 20])
 def test_an_index_cannot_have_bytes_taken_for_objects(folder, monkeypatch, limit, dtype):
     monkeypatch.setattr(aura.data.index, "WHOLE_BYTES", limit)

@@ -13,6 +13,7 @@ from aura.data.sample import Sample, from_members, problems, to_members
 from aura.data.windows import Cutter
 from aura.data.writer import ShardWriter
 from tools.inspect_shards import describe_sample
+from tools.verify_shards import main as verify
 from tools.verify_shards import unit_problems
 
 NAN = float("nan")
@@ -160,6 +161,17 @@ def test_tools_show_it():
     gap = np.full(100, NAN)
     gap[:10] = 80  # worn for a tenth of the time: at its own rate
     assert list(unit_problems(sample(gap, 4.0))) == []
+
+
+def test_the_shortest_series_are_good(tmp_path, capsys):
+    """One item, two, and one of two that is missing: as rates of 1 Hz give them in pieces of a second."""
+    made = [sample(v, 1.0, identity=f"p{i}") for i, v in enumerate([[80], [80, 81], [NAN, 81], [80, 81, 82]])]
+    assert [list(unit_problems(one)) for one in made] == [[], [], [], []]
+    with ShardWriter(tmp_path / "out", name="d") as writer:
+        for one in made:
+            writer.write("train", one)
+    assert verify([str(tmp_path / "out")]) == 0
+    assert "4 of 4 samples are good, 0 faults" in capsys.readouterr().out
 
 
 def test_statistics_are_medians_of_samples():

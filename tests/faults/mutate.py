@@ -12,6 +12,12 @@ def mutate_bytes(data: bytes, draw: Random) -> tuple[bytes, str]:
     """Other bytes, and what was done: a flipped bit, an end cut off, a piece twice, or zeros."""
     if not data:
         return b"x", "a byte in an empty file"
+    while (found := _mutated(data, draw))[0] == data:
+        pass  # zeros where zeros were: drawn again
+    return found
+
+
+def _mutated(data: bytes, draw: Random) -> tuple[bytes, str]:
     kind = draw.choice(["flip", "flip", "truncate", "repeat", "zeros"])
     at = draw.randrange(len(data))
     size = min(len(data) - at, draw.choice([1, 16, 512, 4096]))

@@ -32,14 +32,17 @@ fuzz = settings(
 
 
 def bounded(action, own) -> str:
-    """ "read" or "refused"; fails for any other error, and past 5 s of its processor or 256 MiB of Python's memory."""
+    """ "read" or "refused"; fails for any other error, one without a message, and past 5 s of its processor or 256 MiB of
+    Python's memory."""
     tracemalloc.start()
     started = time.process_time()
     try:
         action()
         return "read"
     except own as error:
-        return "refused" if str(error) else "refused without a word"
+        if not str(error):
+            raise AssertionError(f"{type(error).__name__} without a word") from error
+        return "refused"
     finally:
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

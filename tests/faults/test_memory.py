@@ -14,6 +14,7 @@ from tests.faults.tally import Tally
 from tests.faults.test_kills import readers
 
 STEPS = int(os.environ.get("AURA_FAULTS_STEPS", 120))
+ENOUGH = 2000  # steps; in fewer what is allocated once weighs more than what would leak
 MOST = 2048  # bytes a step: 20 MB over 10,000; a batch is 60 kB
 
 
@@ -76,13 +77,19 @@ def test_memory_is_flat_over_the_steps_of_a_run(processes, tmp_path):
     (tmp_path / "memory.json").write_text(json.dumps(found))
     for name, series in found.items():
         tally = Tally(f"memory of {name} over {STEPS} steps")
-        steps, size = np.array([(s, b) for s, b in series if STEPS // 2 <= s < STEPS]).T
-        slope = np.polyfit(steps, size, 1)[0] if np.ptp(steps) else 0.0
-        said = f"{slope:+.0f} bytes a step over the steps {steps.min()} to {steps.max()}, {size.max() / 1e6:.0f} MB at most"
-        # In a few steps what is allocated once weighs more than what would leak.
-        if slope > MOST and STEPS >= 2000:
-            tally.lose(said)
+        late = [(step, size) for step, size in series if STEPS // 2 <= step < STEPS]
+        most = max(size for _, size in series)
+        said = f"{most / 1e6:.0f} MB at most in {len(series)} looks"
+        if STEPS < ENOUGH:
+            tally.note(f"{said}, no slope")
+        elif len({step for step, _ in late}) < 10:
+            tally.lose(f"{said}, of which {len(late)} in the second half of the steps tell no slope")
         else:
-            tally.note(said)
+            steps, sizes = np.array(late).T
+            slope = np.polyfit(steps, sizes, 1)[0]
+            said = f"{slope:+.0f} bytes a step over the steps {steps.min()} to {steps.max()}, {said}"
+            (tally.lose if slope > MOST else tally.note)(said)
         tally.close()
-        assert size.max() < 1.5e9
+        assert most < 1.5e9
+    if STEPS < ENOUGH:
+        pytest.skip(f"{STEPS} steps tell no slope: AURA_FAULTS_STEPS={ENOUGH} and more do")

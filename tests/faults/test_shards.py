@@ -12,8 +12,8 @@ from aura.data.handover import flatten
 from aura.data.index import BadSample, open_folder, open_split
 from aura.data.reader import TrainReader
 from aura.data.sample import metadata
-from aura.data.writer import MANIFEST
-from tests.data.samples import make_sample, write_set
+from aura.data.writer import MANIFEST, Dropped, ShardWriter
+from tests.data.samples import make_sample
 from tests.faults.guard import guarded
 from tests.faults.mutate import mutate_file
 from tests.faults.tally import Tally, count, draws
@@ -25,8 +25,15 @@ SAMPLES = 6
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    """Two splits with which nothing is wrong, by a converter that was told something and left something out."""
     out = tmp_path_factory.mktemp("faults") / "shards"
-    write_set(out, SAMPLES, shard_bytes=60_000, seconds=3.0, imu_hz=50, also=[("val", make_sample(50, seconds=3.0))])
+    arguments = {"dataset": "test", "table": {"rate_hz": 50.0}}
+    with ShardWriter(out, name="test", arguments=arguments, shard_bytes=60_000) as writer:
+        for number in range(SAMPLES):
+            writer.write("train", make_sample(number, seconds=3.0, imu_hz=50))
+        writer.write("val", make_sample(SAMPLES, seconds=3.0))
+        writer.drop(Dropped("shorter than a second", 1.5, 2))
+    assert verify(out)[0] == [], "what is found in a damaged copy would prove nothing"
     return out
 
 
@@ -68,13 +75,17 @@ def rows(path: str) -> dict:
 
 
 def read(path: str) -> dict:
-    return {"samples": whole(path), **rows(path)}
+    """Of the training split what is in it, and of all splits what is told about them."""
+    told = {name: [split.dataset, split.totals] for name, split in open_folder(path).items()}
+    return {"samples": whole(path), **rows(path), "told": told}
 
 
 def outcome(found: dict, good: dict, path: str) -> str:
     """What came of reading a damaged folder; "" where it gave other data without a word."""
     if found == good:
         return "the same rows"
+    if found["told"] != good["told"]:
+        return ""
     bad = {k: v for k, v in found["samples"].items() if k.startswith("bad ")}
     other = {k: v for k, v in found["samples"].items() if k not in bad and good["samples"].get(k) != v}
     # The rows after one that was passed over are others, by what is promised; each is one that was read well.
@@ -89,8 +100,28 @@ def files_of(folder, kind):
     return sorted(folder.glob(patterns[kind]))
 
 
+def content(folder) -> dict:
+    return json.loads((folder / MANIFEST).read_bytes())
+
+
+def said_once(manifest: dict) -> dict:
+    """A manifest in which types stand for what neither it nor the samples say again: version, arguments, what was dropped."""
+
+    def kind(value):
+        return "number" if type(value) in (int, float) else type(value).__name__
+
+    rest, converter, dropped = dict(manifest), manifest.get("converter"), manifest.get("dropped")
+    if isinstance(converter, dict):
+        rest["converter"] = {key: value if key == "name" else kind(value) for key, value in converter.items()}
+    if isinstance(dropped, dict):
+        found = [about if isinstance(about, dict) else {"": about} for about in dropped.values()]
+        rest["dropped"] = [{key: kind(value) for key, value in about.items()} for about in found]
+    return rest
+
+
 @pytest.mark.parametrize("kind", ["tar", "index", "manifest"])
 def test_a_damaged_folder_gives_the_same_rows_or_an_error_that_names_the_file(folder, tmp_path, kind):
+    """What a test of ours lets pass beyond that, `not noticed`, is lost all the same: docs/reliability.md counts it so."""
     good, draw = read(str(folder)), draws(kind)
     tally, checked = Tally(f"mutated {kind}, read"), Tally(f"mutated {kind}, tools/verify_shards.py")
     there = tmp_path / "copy"
@@ -99,10 +130,20 @@ def test_a_damaged_folder_gives_the_same_rows_or_an_error_that_names_the_file(fo
         how = f"{number}: {mutate_file(draw.choice(files_of(there, kind)), draw)}"
         state, value = guarded(lambda: read(str(there)))
         noticed, faults = guarded(lambda: [f"{f.check} {f.place} {f.message}" for f in verify(there)[0]])
+        unsaid = False
         if noticed == "lost":
             checked.lose(f"{how}: {faults}")
+        elif faults:
+            checked.note("found")
+        elif kind == "manifest" and content(there) == content(folder):
+            checked.note("only written in another way: the same content")
+        elif kind == "manifest" and said_once(content(there)) == said_once(content(folder)):
+            checked.note(
+                "not noticed: the converter's version or arguments, or what was dropped, which nothing says again"
+            )
+            unsaid = True
         else:
-            checked.note("found" if faults else "nothing wrong")
+            checked.lose(f"{how}: not found")
         if state == "refused":
             if str(there) in value:
                 tally.note("refused, the file named")
@@ -111,10 +152,13 @@ def test_a_damaged_folder_gives_the_same_rows_or_an_error_that_names_the_file(fo
         elif state == "lost":
             tally.lose(f"{how}: {value}")
         elif came := outcome(value, good, str(there)):
-            tally.note(came)
-        elif kind == "tar" and faults:
+            tally.note(came if list(there.glob(MANIFEST)) else f"{came}, as tars without a manifest")
+        elif kind == "tar" and faults and value["told"] == good["told"]:
             # Values of arrays are not hashed while training reads pieces of them.
-            tally.note("other values read, found by tools/verify_shards.py alone")
+            tally.note("not noticed: other values, found by tools/verify_shards.py alone")
+        elif kind == "manifest" and {**value, "told": good["told"]} == good and (faults or unsaid):
+            found = "which nothing says again" if unsaid else "found by tools/verify_shards.py alone"
+            tally.note(f"not noticed: the same rows, other names or totals of the split, {found}")
         else:
             tally.lose(f"{how}: other rows without a word")
         shutil.rmtree(there)

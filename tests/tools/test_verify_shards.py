@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import tarfile
 
@@ -10,7 +11,7 @@ import pytest
 
 from aura.data.index import open_split
 from aura.data.sample import to_members
-from aura.data.writer import MANIFEST, ShardWriter
+from aura.data.writer import MANIFEST, ShardError, ShardWriter
 from tests.data.samples import make_sample, write_set
 from tools.verify_shards import main, resting_norm
 
@@ -169,12 +170,16 @@ def edit_manifest(folder, change):
     (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
+def resize(split, samples):
+    split["samples"] = split["shards"][0]["samples"] = samples
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
         (lambda m: m["splits"]["train"].update(subjects=["s9"]), "split train: subjects: says ['s9']"),
         (lambda m: m["splits"]["train"]["streams"]["imu"].update(samples=3), "split train: streams:"),
-        (lambda m: m["splits"]["val"]["shards"][0].update(samples=4), "has 1 samples, the manifest says 4"),
+        (lambda m: resize(m["splits"]["val"], 4), "has 1 samples, the manifest says 4"),
         (lambda m: m["splits"]["val"]["shards"][0].update(sha256="0" * 64), "SHA-256 differs"),
         (lambda m: m["splits"].pop("val"), "val-000000.tar: is not listed in the manifest"),
         (lambda m: m.update(format="other/2"), "format 'other/2'"),
@@ -184,6 +189,42 @@ def edit_manifest(folder, change):
 def test_manifest_that_does_not_fit(folder, capsys, change, expected):
     edit_manifest(folder, change)
     check(folder, capsys, "manifest" if "SHA" not in expected else "hash", expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda m: m["splits"]["train"]["streams"]["imu"]["rates_hz"].update({"100": True}), "splits.train.streams.imu.rates_hz.100"),
+        (lambda m: m.update(dropped="../x"), "dropped"),
+        (lambda m: m.update(dropped={"short": {"count": -1, "seconds": 1.0}}), "dropped.short.count"),
+        (lambda m: m["converter"].update(version=[]), "converter.version"),
+        (lambda m: m["converter"].pop("arguments"), "converter.arguments"),
+        (lambda m: m.pop("name"), "name"),
+        (lambda m: m.update(name="tests"), "name: 'tests', the converter is 'test'"),
+        (lambda m: m.update(splits=[]), "splits"),
+        (lambda m: m["splits"]["train"].update(subjects=[1]), "splits.train.subjects.0"),
+        (lambda m: m["splits"]["train"].update(seconds=float("inf")), "splits.train.seconds"),
+        (lambda m: m["splits"]["train"].update(samples=7), "splits.train.samples: 7, its shards have 6"),
+        (lambda m: m["splits"]["train"].update(shards=[]), "splits.train.shards"),
+        (lambda m: m["splits"]["val"]["shards"][0].update(sha256="x"), "splits.val.shards.0.sha256"),
+        (lambda m: m["splits"]["val"]["shards"][0].update(file="../x"), "splits.val.shards: the files are not val-000000.tar"),
+        (lambda m: m["splits"].update(eval=m["splits"].pop("val")), "splits.eval.shards: the files are not eval-000000.tar"),
+        (lambda m: m["splits"]["val"]["streams"]["imu"].update(samples=2), "splits.val.streams.imu.samples: 2 of 1"),
+        (lambda m: m["splits"]["val"]["labels"]["activity"].update(a1=1), "splits.val.labels.activity: of 2 samples"),
+        (lambda m: m["splits"]["val"].update(sessions=2), "splits.val.sessions: 2 of 1 samples"),
+    ],
+)  # fmt: skip
+def test_a_manifest_of_wrong_values_is_not_read(folder, capsys, change, place):
+    edit_manifest(folder, change)
+    check(folder, capsys, f"cannot be used: manifest.json is damaged at {place}")
+    with pytest.raises(ShardError, match=re.escape(f"{folder}/manifest.json is damaged at {place}")):
+        open_split(str(folder), "train")
+
+
+def test_totals_are_compared_whatever_else_is_wrong(folder, capsys):
+    edit_manifest(folder, lambda m: m["splits"]["train"]["subjects"].append("s9"))
+    (folder / "val-000000.idx.json").unlink()
+    check(folder, capsys, "val-000000.idx.json: cannot be read", "split train: subjects: says ['s0', 's1', 's2', 's9']")
 
 
 def test_missing_files(folder, capsys):
