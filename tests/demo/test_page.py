@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import yaml
 from aura.demo.figures import LEFT, RIGHT, WIDTH
 from aura.demo.space import write_space
 from tests.evaluation.test_browser import ARGUMENTS, BROWSER
+from tests.ports import free_port
 from tools import demo
 
 ROOT = Path(__file__).parents[2]
@@ -32,9 +32,7 @@ def served(demo_run, demo_shards, tmp_path_factory):
     pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright: pip install playwright")
     if BROWSER is None:
         pytest.skip("the browser tests need chromium: apt-get install chromium")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = tmp_path_factory.mktemp("page") / "log"
     command = [sys.executable, str(ROOT / "tools" / "demo.py"), "--model", str(demo_run), "--max-mb", "1"]
     command += ["--samples", f"{demo_shards}:train", "--port", str(port)]

@@ -11,7 +11,7 @@ import yaml
 
 from aura.train.launch import refuse_stale_builds
 from aura.train.rundir import RunError
-from tests.train.test_parity import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 
