@@ -40,7 +40,7 @@ class Client:
         return answer["value"]
 
     def close(self) -> None:
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=600)
 
 
 def settings_of(url: str, home: Path, token: str = "hf_writer") -> dict[str, str]:

@@ -150,7 +150,7 @@ class Pusher:
                 self.child.kill()
             self.changed.notify_all()
         if self.thread is not None:
-            self.thread.join(5)
+            self.thread.join(30)
 
     def _busy(self) -> bool:
         with self.changed:

@@ -13,6 +13,7 @@ import resource
 import shutil
 import tarfile
 import threading
+from contextlib import suppress
 
 import fsspec
 import numpy as np
@@ -23,6 +24,7 @@ from aura.data.index import BadSample, open_folder, open_split
 from aura.data.sample import to_members
 from aura.data.storage import OpenFiles, Storage, StorageError, files_to_keep
 from aura.data.writer import MANIFEST, PARTS, ShardError
+from tests.data.ranges import RangeHandler
 from tests.data.samples import make_sample, write_set
 
 
@@ -37,35 +39,6 @@ def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("shards") / "out"
     write_set(out, 12, also=[("val", make_sample(50))])
     return out
-
-
-class RangeHandler(http.server.SimpleHTTPRequestHandler):
-    """A server of files that honours one range a request, as object stores do; it notes what was asked."""
-
-    asked: list
-    ranges = True
-
-    def do_GET(self):
-        self.asked.append((self.path, self.headers.get("Range")))
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range") or "")
-        path = self.translate_path(self.path)
-        if not wanted or not self.ranges or not os.path.isfile(path):
-            super().do_GET()
-            return
-        start, end = int(wanted[1]), int(wanted[2])
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(start)
-            data = file.read(end + 1 - start)
-        self.send_response(206)
-        self.send_header("Content-Range", f"bytes {start}-{start + len(data) - 1}/{size}")
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("Accept-Ranges", "bytes")
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture
@@ -167,17 +140,26 @@ def test_a_second_reader_does_not_close_the_files_of_the_first(folder):
     assert copies.kept_open == before
 
 
-def test_a_split_that_is_gone_leaves_no_file_open(folder):
-    gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
+def open_in(folder) -> list[str]:
+    """Files of a folder that this process has open. Of these alone: others come and go with the threads of other tests."""
+    found = []
+    for handle in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # closed since
+            found.append(os.readlink(f"/proc/self/fd/{handle}"))
+    return [path for path in found if path.startswith(f"{folder}/")]
+
+
+def test_a_split_that_is_gone_leaves_no_file_open(folder, tmp_path):
+    own = tmp_path / "own"  # that no other test has open
+    shutil.copytree(folder, own)
     for _ in range(5):
-        split = open_split(str(folder), "train")
+        split = open_split(str(own), "train")
         for i in range(len(split)):
             split.record(i).items("imu", 0, 3, [0])
-        assert len(os.listdir("/proc/self/fd")) > before
+        assert len(open_in(own)) == 2 * len(split.shards)  # a tar and its index
         del split
         gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+        assert open_in(own) == []
 
 
 def test_opening_reads_no_index(folder, monkeypatch):

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import tempfile
 import time
 
@@ -17,8 +18,9 @@ STUCK: set[int] = set()  # which of them never come out, as by CPython's gh-1122
 
 
 def _in_child() -> None:
-    while len(FORKS) in STUCK:
-        time.sleep(60)
+    if len(FORKS) in STUCK:
+        time.sleep(1200)
+        os._exit(1)
 
 
 os.register_at_fork(before=lambda: FORKS.append(1), after_in_child=_in_child)
@@ -36,25 +38,50 @@ def rows(workers: int = 2) -> list[int]:
 
 
 @pytest.fixture(autouse=True)
-def _anew(monkeypatch):
-    monkeypatch.setattr(processes, "START_S", 2.0)
+def _anew():
     FORKS.clear()
     yield
     STUCK.clear()
 
 
+class Signs:
+    """A semaphore whose time is up at once where one of the last two forks is stuck, and never else."""
+
+    def __init__(self, value: int) -> None:
+        self.real = SEMAPHORE(value)
+        self.release = self.real.release
+
+    def acquire(self, timeout: float) -> bool:
+        return not STUCK & {len(FORKS) - 1, len(FORKS)} and self.real.acquire(timeout=600)
+
+
+SEMAPHORE = multiprocessing.Semaphore
+
+
 @pytest.mark.parametrize("stuck", [{1}, {2}, {1, 3}])
-def test_processes_that_do_not_come_out_of_their_fork_are_started_again(stuck):
+def test_processes_that_do_not_come_out_of_their_fork_are_started_again(stuck, monkeypatch):
+    monkeypatch.setattr(multiprocessing, "Semaphore", Signs)
     STUCK.update(stuck)
-    assert rows() == list(range(8))
+    before = signal.signal(
+        signal.SIGTERM, lambda *_: None
+    )  # as training minds it, so that a child that is stuck never does
+    try:
+        assert rows() == list(range(8))
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert len(FORKS) == 2 * (1 + len(stuck))
-    assert not [child for child in multiprocessing.active_children() if child in processes.READING]
+    for child in multiprocessing.active_children():
+        if child in processes.READING:
+            child.join(600)
+            assert not child.is_alive()
 
 
-def test_processes_that_never_begin_are_an_error():
+def test_processes_that_never_begin_are_an_error(monkeypatch):
+    monkeypatch.setattr(processes, "START_S", 0.5)
     STUCK.update(range(1, 100))
-    with pytest.raises(ReadError, match=r"do not begin within 2 s: lower data\.workers"):
+    with pytest.raises(ReadError, match=r"do not begin within 0\.5 s: lower data\.workers"):
         rows()
+    assert len(FORKS) == 2 * processes.STARTS
 
 
 def test_a_part_that_cannot_be_handed_over_ends_the_reading(monkeypatch, tmp_path, capfd):

@@ -245,9 +245,10 @@ def test_stored_embeddings_of_another_tower_are_refused(tmp_path):
 
 def test_processes_leave_signals_to_the_trainer_and_end_with_it(folders):
     reader = TrainReader(config(folders, workers=2), INPUTS, batch=8)
+    before = set(multiprocessing.active_children())  # of other tests, on their way out
     iterator = iter(reader)
     first, _ = next(iterator)
-    children = multiprocessing.active_children()
+    children = set(multiprocessing.active_children()) - before
     assert len(children) == 2
     for child in children:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
@@ -257,18 +258,18 @@ def test_processes_leave_signals_to_the_trainer_and_end_with_it(folders):
     rows = [row for _ in range(6) for row in next(iterator)[0].row.tolist()]
     assert first.row.tolist() + rows == list(range(56))
     iterator.close()
-    deadline = time.time() + 10
-    while any(child.is_alive() for child in children) and time.time() < deadline:
-        time.sleep(0.05)
+    for child in children:
+        child.join(600)
     assert not any(child.is_alive() for child in children)
 
 
 def test_killed_process_is_an_error_not_a_hang(folders):
+    before = set(multiprocessing.active_children())
     iterator = iter(TrainReader(config(folders, workers=2), INPUTS, batch=8))
     next(iterator)
     # torch's own handler of dead children would speak first, wherever this process is: in pytest too.
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    children = multiprocessing.active_children()
+    children = set(multiprocessing.active_children()) - before
     try:
         for child in children:
             os.kill(child.pid, signal.SIGKILL)
@@ -276,7 +277,7 @@ def test_killed_process_is_an_error_not_a_hang(folders):
             list(itertools.islice(iterator, 50))
     finally:
         for child in children:  # one that ends later would speak to the handler
-            child.join(30)
+            child.join(600)
         signal.signal(signal.SIGCHLD, handler)
 
 

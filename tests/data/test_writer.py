@@ -188,7 +188,7 @@ from aura.data.writer import open_parts
 from pathlib import Path
 kept = open_parts(Path({str(tmp_path / "out")!r}), {{"name": "t"}}, resume=True)
 print("ready", flush=True)
-time.sleep(30)
+time.sleep(1200)
 """
     other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     try:

@@ -20,7 +20,7 @@ def demo_shards(tmp_path_factory):
     settings = "--subjects 1 --val-subjects 0 --test-subjects 0 --clips-per-activity 1 --seconds 4"
     command = [sys.executable, "-m", "shards.synthetic", "--out", str(folder), *settings.split()]
     subprocess.run(
-        command, cwd=ROOT, check=True, timeout=120, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        command, cwd=ROOT, check=True, timeout=600, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     return folder
 

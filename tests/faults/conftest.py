@@ -1,5 +1,4 @@
 from tests.faults.tally import TALLIES
-from tests.train.conftest import processes, shards, unbroken  # noqa: F401
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -4,7 +4,6 @@ import json
 import mmap
 import os
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from tests.faults.guard import guarded
 from tests.faults.tally import Tally
 from tests.faults.test_kills import readers
+from tests.train.runs import last_step
 
 STEPS = int(os.environ.get("AURA_FAULTS_STEPS", 120))
 ENOUGH = 2000  # steps; in fewer what is allocated once weighs more than what would leak
@@ -23,14 +23,6 @@ def resident(pid: int) -> int:
     A page that it inherited and then writes on counts as before, so what is told is what it asks for."""
     with open(f"/proc/{pid}/smaps_rollup") as file:
         return 1024 * sum(int(line.split()[1]) for line in file if line.startswith(("Anonymous:", "Pss_Shmem:")))
-
-
-def newest_step(run_dir: Path) -> int:
-    """As `last_step`, of the end of a file that gets long."""
-    with open(run_dir / "metrics.jsonl", "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 20_000))
-        lines = file.read().split(b"\n")[1:-1]
-    return json.loads(lines[-1])["step"] if lines else 0
 
 
 def test_pages_that_are_written_on_are_not_growth_and_new_ones_are():
@@ -62,10 +54,7 @@ def test_memory_is_flat_over_the_steps_of_a_run(processes, tmp_path):
     run = processes.pretrain(tmp_path / "run", *settings)
     found: dict[str, list[tuple[int, int]]] = {"the training process": [], "the reading process": []}
     while not run.over():
-        try:
-            step = newest_step(run.run_dir)
-        except FileNotFoundError:
-            step = 0
+        step = last_step(run.run_dir)
         pids = [run.pids[0], *readers(run.pids[0])[:1]]
         for series, pid in zip(found.values(), pids):
             try:

@@ -1,7 +1,5 @@
 """The losses on 2 and 4 processes (gloo) against one process."""
 
-import socket
-
 import numpy as np
 import pytest
 import torch
@@ -14,6 +12,7 @@ from aura.objectives.contrast import contrast
 from aura.objectives.gather import gather, logsumexp_over_ranks
 from aura.objectives.rows import Rows, stable_hash
 from tests.objectives.references import make_case
+from tests.ports import free_port
 
 FORMS = [
     (loss, same, lean) for loss in ("infonce", "sigmoid") for same in (None, "mask", "positive") for lean in (0, 1)
@@ -90,9 +89,7 @@ def gathers(rank, ranks, port, queue, broken):
 
 
 def launch(work, ranks, results=1, broken=False):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     queue = mp.get_context("spawn").SimpleQueue()
     context = mp.spawn(work, (ranks, port, queue, broken), nprocs=ranks, join=False)
     found = []

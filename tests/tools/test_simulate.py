@@ -1,6 +1,5 @@
 """The simulation gives the rows that the reader yields, and counts what it really reads."""
 
-import gc
 import itertools
 import json
 import os
@@ -17,6 +16,7 @@ import aura.data.storage
 from aura.data.config import DataConfig, ImuInput, MocapInput, Pose2dInput, TextInput, VideoInput
 from aura.data.order import Order
 from aura.data.reader import TrainReader, make_cutter, open_sources
+from aura.data.storage import OpenFiles
 from tests.data.samples import write_set
 
 ROOT = Path(__file__).parents[2]
@@ -109,28 +109,30 @@ def test_rows_are_those_that_the_reader_yields_also_after_a_restart(folders, par
 
 
 class Watch:
-    """What this process really opens and reads of tars and indexes."""
+    """What readers really open and read of tars and indexes, by what each `OpenFiles` holds before and after it gives a handle:
+    numbers of handles alone say nothing, the rest of the process opens and closes files too."""
 
     def __init__(self, monkeypatch):
         self.openings = self.reads = self.bytes = self.seeks = self.index_openings = self.index_bytes = 0
         self.most_open = 0
         self.files = {}  # handle -> [name, where the last read ended]
-        self.real = {name: getattr(os, name) for name in ("open", "close", "pread", "preadv")}
+        self.real = {name: getattr(os, name) for name in ("pread", "preadv")}
         for name in self.real:
             monkeypatch.setattr(os, name, getattr(self, name))
+        get = OpenFiles.get
+        monkeypatch.setattr(OpenFiles, "get", lambda files, name: self.get(get, files, name))
 
-    def open(self, path, *rest, **more):
-        handle = self.real["open"](path, *rest, **more)
-        if str(path).endswith((".tar", ".idx.json")):
-            self.files[handle] = [str(path), 0]
-            self.most_open = max(self.most_open, len(self.files))
-            self.openings += str(path).endswith(".tar")
-            self.index_openings += str(path).endswith(".idx.json")
+    def get(self, real, files, name):
+        before = dict(files.handles)
+        handle = real(files, name)
+        if name not in before:
+            for closed in before.keys() - files.handles.keys():
+                del self.files[before[closed]]
+            self.files[handle] = [name, 0]
+            self.most_open = max(self.most_open, len(self.files) + len(before.keys() - files.handles.keys()))
+            self.openings += name.endswith(".tar")
+            self.index_openings += name.endswith(".idx.json")
         return handle
-
-    def close(self, handle):
-        self.files.pop(handle, None)
-        self.real["close"](handle)
 
     def pread(self, handle, size, offset):
         data = self.real["pread"](handle, size, offset)
@@ -173,7 +175,6 @@ def test_what_is_counted_is_what_is_read(folders, parts, monkeypatch, ranks, wor
         assert count == min(workers, 8 // ranks)
         for worker in range(max(1, count)):
             reader = TrainReader(settings, inputs, **about)  # as a process of its own: nothing is open
-            gc.collect()  # closes the files of the reader before, whose numbers would be given anew
             with pytest.MonkeyPatch.context() as patch:
                 watch = Watch(patch)
                 read = list(itertools.islice(reader._parts(worker, max(1, count)), steps))

@@ -3,7 +3,9 @@
 DIE_AT=fsync:4       killed as it is about to make its fourth call of os.fsync on a file in `checkpoints`
                      (or rename, replace, rmtree)
 SIGNAL_AT=evaluation SIGUSR1 as the second batch of an evaluation comes
-SIGNAL_AT="step 12"  SIGUSR1 in the middle of that step
+SIGNAL_AT="step 12"  SIGUSR1 in the middle of that step, when all before it are logged
+SIGNAL_AT="step 4 SIGINT 1"   this signal, on this rank alone (on all, where none is named)
+WAIT_AT="step 4"     waits in that step until a signal has come that the run minds
 FILE_BYTES=100000    no file may grow larger: writing more is an error, as on a full disk
 MOUNT="size=1m DIR"  an empty file system of this size, or one that cannot be written (`ro`), in place of DIR, as this
                      process and its children see it
@@ -12,6 +14,7 @@ CLOCK_BACK=3600:50   time.time jumps back by so many seconds at its 50th call
 
 import ctypes
 import os
+import re
 import resource
 import shutil
 import signal
@@ -23,7 +26,14 @@ def install() -> None:
         name, count = os.environ["DIE_AT"].split(":")
         _die_at(shutil if name == "rmtree" else os, name, int(count))
     if "SIGNAL_AT" in os.environ:
-        _signal_at(os.environ["SIGNAL_AT"])
+        moment, name, rank = re.fullmatch(
+            r"(evaluation|step \d+)(?: (SIG\w+))?(?: (\d+))?", os.environ["SIGNAL_AT"]
+        ).groups()
+        if rank in (None, os.environ.get("RANK", "0")):
+            number = signal.Signals[name or "SIGUSR1"]
+            _at(moment, lambda: os.kill(os.getpid(), number))
+    if "WAIT_AT" in os.environ:
+        _wait_at(os.environ["WAIT_AT"])
     if "FILE_BYTES" in os.environ:
         limit = int(os.environ["FILE_BYTES"])
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
@@ -78,7 +88,7 @@ def _die_at(module, name: str, count: int) -> None:
     setattr(module, name, call)
 
 
-def _signal_at(moment: str) -> None:
+def _at(moment: str, act) -> None:
     import aura.train.loop as loop
 
     real = loop.together
@@ -87,7 +97,24 @@ def _signal_at(moment: str) -> None:
         training = isinstance(reader, loop.TrainReader)
         for i, item in enumerate(real(reader, accelerator)):
             if moment == (f"step {item[0][1]['step']}" if training else "evaluation") and (training or i == 1):
-                os.kill(os.getpid(), signal.SIGUSR1)
+                act()
             yield item
 
     loop.together = together
+
+
+def _wait_at(moment: str) -> None:
+    from aura.train.signals import Signals
+
+    came, note = [], Signals._note
+
+    def noted(self, number, frame):
+        note(self, number, frame)
+        came.append(number)
+
+    def wait():
+        while not came:
+            time.sleep(0.01)
+
+    Signals._note = noted
+    _at(moment, wait)

@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.train.test_parity import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PRETRAIN = ROOT / "recipes" / "pretrain.py"
+FAULTY = Path(__file__).with_name("faulty_pretrain.py")
 TINY = Path(__file__).with_name("tiny.yaml")
-LIMIT_S = 120
+LIMIT_S = (
+    600  # of what would hang else: a launch of DeepSpeed compiles for minutes the first time, on a machine at work
+)
 
 
 class Processes:
@@ -83,11 +86,11 @@ class Processes:
         self.running[process.pid] = process
         return Started(self, run_dir, [process.pid], [log])
 
-    def accelerate(self, run_dir: Path, config: str, *overrides: str):
-        """`accelerate launch --config_file CONFIG recipes/pretrain.py ...`"""
+    def accelerate(self, run_dir: Path, config: str, *overrides: str, **environment: str):
+        """`accelerate launch --config_file CONFIG recipes/pretrain.py ...`, with the faults that the environment names."""
         launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(ROOT / config)]
-        launcher += ["--main_process_port", str(free_port()), str(PRETRAIN)]
-        return self.command(run_dir, [*launcher, *self.arguments(run_dir, *overrides)])
+        launcher += ["--main_process_port", str(free_port()), str(FAULTY)]
+        return self.command(run_dir, [*launcher, *self.arguments(run_dir, *overrides)], **environment)
 
     def poll(self, pid: int) -> int | None:
         """Exit code of a process, negative for a signal; None while it runs."""
@@ -149,6 +152,14 @@ class Started:
             assert time.monotonic() < end, f"step {logged} after {limit_s:g} s:\n{self.text()[-5000:]}"
             time.sleep(0.002)
 
+    def until_stopped(self, limit_s: float = LIMIT_S) -> None:
+        """Waits until its first process has been stopped by SIGSTOP."""
+        end = time.monotonic() + limit_s
+        while Path(f"/proc/{self.pids[0]}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            assert not self.over(), f"ended with {self.codes}:\n{self.text()[-5000:]}"
+            assert time.monotonic() < end, f"not stopped after {limit_s:g} s:\n{self.text()[-5000:]}"
+            time.sleep(0.02)
+
     def signal(self, number: int, rank: int = 0) -> None:
         os.kill(self.pids[rank], number)
 
@@ -169,14 +180,15 @@ def metrics(run_dir: Path, kind: str = "train") -> list[dict]:
     return [values for values in map(json.loads, lines) if values["kind"] == kind]
 
 
-def last_step(run_dir: Path) -> int:
-    """The last step that is logged, the line being whole or not."""
+def last_step(run_dir: Path, tail: int = 20_000) -> int:
+    """The step of the last line that is whole, of the end of a file that may be long; 0 before there is one."""
     try:
-        text = (run_dir / "metrics.jsonl").read_text()
+        with open(run_dir / "metrics.jsonl", "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - tail))
+            lines = file.read().split(b"\n")[:-1]
     except FileNotFoundError:
         return 0
-    steps = [json.loads(line)["step"] for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    return max(steps, default=0)
+    return json.loads(lines[-1])["step"] if lines else 0
 
 
 def status(run_dir: Path) -> dict:

@@ -19,9 +19,10 @@ from aura.train.average import Average
 from aura.train.optim import make_optimizer
 from aura.train.rundir import RunError
 from aura.weights import load_weights, read_tensors
+from tests.ports import free_port
 from tests.train import resume_worker
 from tests.train.batches import tiny_model, tiny_recipe
-from tests.train.test_parity import CASES, free_port
+from tests.train.test_parity import CASES
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import pytest
 import torch
@@ -61,11 +62,9 @@ def test_it_logs_each_classifier(tuned):
 def test_killed_it_goes_on_and_also_on_two_ranks(processes, unbroken, tuned, shards, tmp_path):
     run_dir = tmp_path / "run"
     words = arguments(unbroken, shards, run_dir)
-    for moment in (3, 5):
-        run = processes.run(run_dir, *words, script=SCRIPT)
-        run.until(moment)
-        run.kill()
-        run.wait()
+    for step in (4, 6):
+        run = processes.run(run_dir, *words, script=SCRIPT, environment={"SIGNAL_AT": f"step {step} SIGKILL"})
+        assert run.wait() == [-signal.SIGKILL], run.text()
         assert status(run_dir)["state"] == "running"
     run = processes.run(run_dir, *words, script=SCRIPT)
     assert run.wait() == [0], run.text()

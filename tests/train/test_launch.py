@@ -11,7 +11,7 @@ import yaml
 
 from aura.train.launch import refuse_stale_builds
 from aura.train.rundir import RunError
-from tests.train.test_parity import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +20,7 @@ def launch(config: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
     command += ["--main_process_port", str(free_port()), "-m", "tests.train.count_worker"]
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        command, cwd=ROOT, capture_output=True, text=True, timeout=900, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
 
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from tests.train.runs import PRETRAIN, ROOT, status
-from tests.train.test_parity import free_port
+from tests.ports import free_port
+from tests.train.runs import FAULTY, PRETRAIN, ROOT, status
 from tests.train.test_runs import assert_same_run
 
 CONFIG = str(ROOT / "accelerate_config_cpu.yaml")
@@ -25,6 +25,10 @@ SCONTROL = f"""#!/bin/bash
 echo "$@" >> "$SCONTROL_LOG"
 [ "$1" = show ] && printf '{FIRST}\\nother-node\\n'
 exit 0
+"""
+# The launcher, of the script that minds the faults that the environment names.
+ACCELERATE = f"""#!/bin/bash
+exec {os.path.dirname(sys.executable)}/accelerate "${{@/#recipes\\/pretrain.py/{FAULTY}}}"
 """
 
 
@@ -44,7 +48,7 @@ def test_two_nodes_follow_one_process(processes, unbroken, tmp_path):
 @pytest.fixture
 def slurm(tmp_path):
     """Commands of SLURM for two nodes on this machine, and what a job finds in its environment."""
-    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL), ("accelerate", ACCELERATE)):
         file = tmp_path / "bin" / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
@@ -52,7 +56,7 @@ def slurm(tmp_path):
     return {
         "PATH": f"{tmp_path / 'bin'}:{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        "SLURM_JOB_ID": str(free_port()),
+        "SLURM_JOB_ID": str(free_port()),  # of which the script makes the same port
         "SLURM_JOB_NODELIST": "nodes[1-2]",
         "SLURM_NNODES": "2",
         "SLURM_GPUS_ON_NODE": "1",
@@ -65,7 +69,7 @@ def slurm(tmp_path):
 def test_a_slurm_job_that_runs_out_of_time_is_queued_again_and_goes_on(processes, unbroken, slurm, tmp_path):
     run_dir = tmp_path / "run"
     words = ["bash", str(ROOT / "recipes" / "slurm.sh"), *processes.arguments(run_dir)[:-1]]
-    job = processes.command(run_dir, words, **slurm)
+    job = processes.command(run_dir, words, **slurm, WAIT_AT="step 4")
     job.until(3)
     for node in launchers(job.pids[0]):
         os.kill(node, signal.SIGTERM)  # as SLURM does to the tasks of a step

@@ -2,24 +2,18 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 
 import pytest
 import torch
 
+from tests.ports import free_port
 from tests.train.batches import OTHER, classify_recipe, random_batch, series_recipe, tiny_recipe
 from tests.train.test_step import assert_close, gradients
 
 RECIPES = {"chunks": lambda: tiny_recipe(**OTHER), "classifiers": classify_recipe, "series": series_recipe}
 CASES = ["ddp", "zero0", "zero1", "zero2", "zero3"]
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="DeepSpeed compiles its CPU communication with g++")

@@ -94,18 +94,14 @@ def test_a_loss_that_is_not_finite_is_told_before_anything_is_measured_of_it(mon
 
 
 def assert_goes_on_when_killed(processes, run_dir, unbroken, moments, chance=False):
-    """Kills a run at each moment in turn: after a step, or inside the writing of a checkpoint; then lets it finish, and
+    """Kills a run at each moment in turn: in the middle of a step, or inside the writing of a checkpoint; then lets it finish, and
     compares its metrics, checkpoint and files with those of the run that nothing stopped.
 
     With `chance` it may be over before a moment comes.
     """
     for moment in moments:
-        if isinstance(moment, str):
-            run = processes.pretrain(run_dir, environment={"DIE_AT": moment})
-        else:
-            run = processes.pretrain(run_dir)
-            run.until(moment)
-            run.kill()
+        fault = {"DIE_AT": moment} if isinstance(moment, str) else {"SIGNAL_AT": f"step {moment} SIGKILL"}
+        run = processes.pretrain(run_dir, environment=fault)
         if run.wait() == [0] and chance:
             break
         assert run.wait() == [-signal.SIGKILL], run.text()
@@ -125,7 +121,7 @@ def assert_goes_on_when_killed(processes, run_dir, unbroken, moments, chance=Fal
 
 def test_killed_runs_go_on(processes, unbroken, tmp_path):
     """In warm-up, between checkpoints, while the files of one, its name and `latest` are written."""
-    assert_goes_on_when_killed(processes, tmp_path / "run", unbroken, [2, "fsync:4", 4, "rename:1", "replace:3", 11])
+    assert_goes_on_when_killed(processes, tmp_path / "run", unbroken, [3, "fsync:4", 5, "rename:1", "replace:3", 12])
 
 
 @pytest.mark.slow
@@ -133,7 +129,7 @@ def test_killed_runs_go_on(processes, unbroken, tmp_path):
 def test_runs_killed_at_random_go_on(processes, unbroken, tmp_path, seed):
     draw = random.Random(seed)
     moments = []
-    for step in range(1, STEPS):
+    for step in range(2, STEPS + 1):
         moments += draw.choice(
             [[step], [f"{draw.choice(['fsync', 'rename', 'replace', 'rmtree'])}:1"], [f"fsync:{draw.randint(1, 14)}"]]
         )
@@ -155,15 +151,13 @@ def test_a_signal_ends_the_step_saves_and_exits_75(processes, unbroken, tmp_path
         assert "Traceback" not in run.text()
         return step
 
-    run = processes.pretrain(run_dir)
+    run = processes.pretrain(run_dir, environment={"WAIT_AT": "step 2"})
     run.until(1)
     run.signal(signal.SIGTERM)
-    assert 1 <= preempted(run, "SIGTERM") <= 4
+    assert preempted(run, "SIGTERM") in (1, 2)  # it comes before the next step begins, or in the middle of it
 
-    run = processes.pretrain(run_dir, "data.workers=2", ranks=2)
-    run.until(4)
-    run.signal(signal.SIGINT, rank=1)
-    assert 4 <= preempted(run, "SIGINT") <= 6
+    run = processes.pretrain(run_dir, "data.workers=2", ranks=2, environment={"SIGNAL_AT": "step 5 SIGINT 1"})
+    assert preempted(run, "SIGINT") == 5
     assert "goes on with 2" in run.text(0)
 
     run = processes.pretrain(

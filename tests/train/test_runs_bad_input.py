@@ -15,7 +15,7 @@ from aura.data.index import open_split
 from aura.train.loop import pretrain
 from aura.train.recipe import load_recipe
 from aura.train.rundir import RunError
-from tests.train.runs import PRETRAIN, TINY, metrics, status
+from tests.train.runs import LIMIT_S, PRETRAIN, TINY, metrics, status
 from tests.train.test_runs import assert_same_run
 
 
@@ -36,9 +36,8 @@ def refused(run, *words, state="failed"):
 
 
 def test_a_run_directory_in_use_is_refused_by_host_and_pid(processes, tmp_path):
-    first = processes.pretrain(tmp_path / "run", "train.steps=4")
-    first.until(1)
-    first.signal(signal.SIGSTOP)
+    first = processes.pretrain(tmp_path / "run", "train.steps=4", environment={"SIGNAL_AT": "step 2 SIGSTOP"})
+    first.until_stopped()
     second = processes.pretrain(tmp_path / "run", "train.steps=4")
     refused(second, f"is in use by host {platform.node()}, pid {first.pids[0]}", "another run_dir", state="running")
     first.signal(signal.SIGCONT)
@@ -243,17 +242,17 @@ def test_one_of_all_processes_makes_the_quickstarts_shards(tmp_path):
     )
     command = [sys.executable, "-c", code, str(PRETRAIN.parent), *settings.split()]
     started = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    texts = [process.communicate(timeout=120)[0] for process in started]
+    texts = [process.communicate(timeout=LIMIT_S)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0]
     assert sorted(text.count("making the quickstart's shards") for text in texts) == [0, 1]
     assert len(open_split(str(tmp_path / "data" / "synthetic"), "train")) == 36
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stdout == ""
 
 
 @pytest.mark.slow
 def test_without_a_recipe_it_is_the_quickstart_with_its_shards(processes, tmp_path):
     run = processes.run(tmp_path / "run", "train.steps=2", "train.warmup=1", "train.batch=16", "eval.pool=32", ranks=2)
-    assert run.wait(500) == [0, 0], run.text()
+    assert run.wait() == [0, 0], run.text()
     assert run.text().count("making the quickstart's shards") == 1
     assert status(tmp_path / "runs" / "quickstart")["state"] == "finished"

@@ -18,7 +18,7 @@ LAUNCH_ONE += ["--num_processes", "1", "--num_machines", "1", "--mixed_precision
 def test_two_launched_ranks_follow_one_process(processes, unbroken, tmp_path):
     """ZeRO-2 and DDP by `accelerate launch`; that of DDP is stopped once, by a signal to the launcher."""
     zero = processes.accelerate(tmp_path / "zero", "accelerate_config_cpu_zero2.yaml")
-    ddp = processes.accelerate(tmp_path / "ddp", "accelerate_config_cpu.yaml")
+    ddp = processes.accelerate(tmp_path / "ddp", "accelerate_config_cpu.yaml", WAIT_AT="step 5")
     ddp.until(4)
     ddp.signal(signal.SIGTERM)
     assert ddp.wait() == [1], "the launcher's own code for any end but a finished run"
@@ -81,5 +81,5 @@ def test_bf16_stays_near_full_precision(processes, unbroken, tmp_path):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
 def test_compiled_towers_give_the_same_run(processes, unbroken, tmp_path):
     run = processes.pretrain(tmp_path / "run", "train.compile=true")
-    assert run.wait(500) == [0], run.text()
+    assert run.wait() == [0], run.text()
     assert_same_run(tmp_path / "run", unbroken, rel=1e-3)
