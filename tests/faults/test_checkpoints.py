@@ -126,6 +126,20 @@ def test_a_damaged_run_directory_is_opened_or_refused(run_dir, tmp_path):
     tally.close()
 
 
+def test_lines_that_are_there_twice_are_read_once_and_a_changed_status_not_at_all(tmp_path):
+    folder = RunDir(tmp_path)
+    lines = [{"kind": "train", "step": 1, "loss": 0.5}, {"kind": "warning", "step": 1, "message": "a"}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(lines[i]) + "\n" for i in (0, 1, 0)))
+    assert folder.metrics() == lines
+    folder.status("finished", 7)
+    assert folder.read_status()["step"] == 7
+    path = tmp_path / "status.json"
+    path.write_text(path.read_text().replace(": 7", ": 8"))
+    assert folder.read_status() == {}
+    path.write_text('{"state": "finished", "step": 7}')  # of a run before it had a hash
+    assert folder.read_status()["state"] == "finished"
+
+
 def test_a_damaged_recipe_is_a_recipe_or_refused(tmp_path):
     draw, tally = draws("recipes"), Tally("mutated recipe")
     sources = [TINY, *sorted((ROOT / "recipes").glob("*.yaml"))]

@@ -114,8 +114,9 @@ def said_once(manifest: dict) -> dict:
     if isinstance(converter, dict):
         rest["converter"] = {key: value if key == "name" else kind(value) for key, value in converter.items()}
     if isinstance(dropped, dict):
-        found = [about if isinstance(about, dict) else {"": about} for about in dropped.values()]
-        rest["dropped"] = [{key: kind(value) for key, value in about.items()} for about in found]
+        numbers = {"count": "number", "seconds": "number"}
+        found = [about if isinstance(about, dict) else {} for about in dropped.values()]
+        rest["dropped"] = all({key: kind(value) for key, value in about.items()} == numbers for about in found)
     return rest
 
 
