@@ -39,12 +39,13 @@ def assert_same_run(run_dir, unbroken, rel=0.0):
 
 
 def test_the_run_that_nothing_stopped(unbroken):
-    assert status(unbroken) | {"host": "", "pid": 0} == {
+    assert status(unbroken) | {"host": "", "pid": 0, "sha256": ""} == {
         "state": "finished",
         "step": STEPS,
         "reason": "",
         "host": "",
         "pid": 0,
+        "sha256": "",
     }
     found = metrics(unbroken)
     rows = [name for m in found for name in m["row_ids"]]
