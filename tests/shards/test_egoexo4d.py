@@ -394,7 +394,7 @@ def test_what_is_needed_and_not_there_is_an_error(tree: Path, tmp_path: Path, mo
         egoexo4d.run(tree, tmp_path / "out")
     broken.write_text(content)
     monkeypatch.setattr("shards.aria_vrs.installed", lambda: False)
-    with pytest.raises(ShardError, match=r"pip install 'aura\[egoexo4d\]'.*--units none"):
+    with pytest.raises(ShardError, match=r"pip install projectaria-tools.*--units none"):
         egoexo4d.run(tree, tmp_path / "out")
     egoexo4d.run(tree, tmp_path / "plain", settings=Settings(units=()), limit=1)
     (tree / "annotations" / "splits.json").unlink()

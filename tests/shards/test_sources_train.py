@@ -34,7 +34,7 @@ def made(folder: Path) -> dict[str, Path]:
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Without plots, which take two thirds of the time, and on one thread: towers are so small that more cost tenfold."""
-    monkeypatch.setattr("aura.train.loop.plot_run", lambda metrics, folder: [])
+    monkeypatch.setattr("aura.train.report.plot_run", lambda metrics, folder: [])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
