@@ -151,7 +151,8 @@ def _failed(faults: list[str], held: int, count: int) -> ShardError:
     others += "" if len(faults) + held == count else "; the others are converted"
     return ShardError(
         f"{len(faults)} of {count} recordings failed{others}:\n  {shown}\nMend them and go on with --resume,"
-        " or leave them out with --resume --skip-failed"
+        " or leave them out with --resume --skip-failed. If the command or its YAML is what was wrong, delete the output folder"
+        " and begin anew"
     )
 
 

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ def samples_of(recording: Recording, table: Table) -> Iterator[tuple[str, Sample
     """The samples of one file. ValueError, naming the file, where it does not hold what the YAML says."""
     found, skipped = read(recording.file, column_types(table), table)
     if skipped:
+        told = f"{skipped} line{'s have' if skipped > 1 else ' has'} another number of cells than the first: left out"
+        print(f"{recording.file.name}: {told}", file=sys.stderr)
         yield Dropped("lines with another number of cells than the first", count=skipped)
     try:
         yield from row_samples(found, table, recording.id, recording.groups, recording.splits.__getitem__)

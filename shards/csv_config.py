@@ -50,7 +50,7 @@ class Acc(Config):
     """Columns x, y, z of an accelerometer: specific force, so gravity is in it. `range`: full scale in `unit`."""
 
     columns: tuple[str, str, str]
-    unit: Annotated[Literal["m/s^2", "g"], BeforeValidator(canonical)]
+    unit: Annotated[Literal["m/s^2", "g", "mg"], BeforeValidator(canonical)]
     range: float = Field(default=0.0, ge=0)
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute
 import yaml
 
 from aura.data.sample import Sample
+from aura.data.units import ACC, G
 from aura.data.writer import Dropped
 from shards.csv_config import GROUPS, SECONDS, UNITS, Acc, Gyro, Table
 from shards.signals import Series, Settings, Stretch, clocks, runs, samples
@@ -176,11 +177,11 @@ def _signals(found: Mapping[str, Any], acc: Acc | None, gyro: Gyro | None) -> np
     if acc is not None:
         norm = np.linalg.norm(parts[0], axis=1)
         usual = float(np.median(norm[np.isfinite(norm)])) / UNITS[acc.unit] if np.isfinite(norm).any() else 0.0
-        other = {"m/s^2": ("g", 0.8, 1.25), "g": ("m/s^2", 8.0, 12.0)}[acc.unit]
-        if other[1] < usual < other[2]:
+        other = next((u for u, factor in ACC.items() if u != acc.unit and 0.8 < usual * factor / G < 1.25), None)
+        if other is not None:
             raise ValueError(
                 f"columns {', '.join(acc.columns)}: their norm is {usual:.3g} {acc.unit} in the median, which is gravity in"
-                f" {other[0]}: correct the unit of acc in the YAML"
+                f" {other}: correct the unit of acc in the YAML"
             )
     return np.concatenate(parts, 1).astype(np.float32)
 

@@ -139,7 +139,7 @@ def open_parts(out: Path, job: dict, *, resume: bool) -> tuple[Path, BinaryIO]:
         if changed:
             lock.close()
             there = ", ".join(f"{key} {old!r} there, {new!r} here" for key, old, new in changed)
-            raise ShardError(f"{out} was begun by another job: {there}; use another folder, or delete this one")
+            raise ShardError(f"{out} was begun by another job: {there}; delete it to begin anew, or use another folder")
     else:
         write_json(about, job)
     return folder, lock

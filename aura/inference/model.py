@@ -39,8 +39,8 @@ TEXTS = 256  # of one forward
 
 @dataclass(frozen=True)
 class Classification:
-    """Classes of one recording. label: the most probable one; probabilities: of each label, of the recording as a whole;
-    start_s (N,) and by_window (N, labels): the same for each of its windows."""
+    """Classes of one recording. label: the most probable one; probabilities: of each label, the mean over the windows;
+    start_s (N,) and by_window (N, labels): those of each window, which tell one activity from the next."""
 
     label: str
     probabilities: dict[str, float]
@@ -231,12 +231,13 @@ class Aura:
         prompts, given = prompts_of(self.config, labels), self._read(recording)
         scale, words = self.scale(given.stream), class_embeddings(prompts, self.embed_text)
         windows = embed_given(self.config, self.module, given, window_s, stride_s)
-        whole, each = (class_probabilities(vectors, words, scale) for vectors in (windows.means, windows.vectors))
-        names, out = list(prompts.classes), []
-        for i, row in enumerate(whole):
+        each, names, out = class_probabilities(windows.vectors, words, scale), list(prompts.classes), []
+        for i in range(len(windows.means)):
             mine = windows.recording == i
-            probabilities = dict(zip(names, row.tolist()))
-            out.append(Classification(names[int(row.argmax())], probabilities, windows.start_s[mine], each[mine]))
+            # Not of the mean embedding: that of two activities may lie near the words of a third.
+            whole = each[mine].mean(0)
+            probabilities = dict(zip(names, whole.tolist()))
+            out.append(Classification(names[int(whole.argmax())], probabilities, windows.start_s[mine], each[mine]))
         return out[0] if given.single else out
 
     def search(self, query: Any, windows: Windows, k: int = 5) -> list[Hit]:

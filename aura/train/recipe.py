@@ -178,7 +178,8 @@ def load_recipe(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     """Reads a recipe and applies `key.sub=value` overrides (values are YAML). Raises `RecipeError`."""
     path = Path(path)
     if not path.is_file():
-        there = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        beside = [*path.parent.glob("*.yaml"), *Path("recipes").glob("*.yaml")]
+        there = sorted({str(p) for p in beside if not p.name.startswith("accelerate_config")})
         raise RecipeError(f"no recipe at {path}" + (f"; there are {', '.join(there)}" if there else ""))
     try:
         values = yaml.safe_load(path.read_text())

@@ -302,6 +302,6 @@ def test_a_job_that_differs_names_the_keys_that_do(tmp_path):
     changed = {"converter": "csv", "config": {"rate_hz": 50, "columns": {"x": "a", "y": "c", "z": "d"}}}
     with pytest.raises(ShardError) as refused:
         open_parts(tmp_path / "out", changed, resume=True)
-    told = "was begun by another job: config.columns.y 'b' there, 'c' here, config.columns.z None there, 'd' here; use"
+    told = "was begun by another job: config.columns.y 'b' there, 'c' here, config.columns.z None there, 'd' here; delete it"
     assert told in str(refused.value)
     assert folder.is_dir()

@@ -172,6 +172,15 @@ def test_a_body_of_which_little_is_seen_is_answered_by_what_is(model):
     assert _assigned(torch.full((2, 6), -torch.inf))[1] == ["", ""]
 
 
+def test_a_recording_of_several_activities_is_the_mean_of_its_windows(model, signal):
+    found = model.classify(
+        labels=["walking", "running", "sitting"], imu=np.concatenate([signal, -3 * signal]), rate_hz=RATE
+    )
+    assert len(found.by_window) > 2
+    assert list(found.probabilities.values()) == pytest.approx(found.by_window.mean(0).tolist())
+    assert found.label == max(found.probabilities, key=found.probabilities.get)
+
+
 def test_search_finds_the_window_of_an_embedding(model, signal):
     other = np.roll(signal, 7, axis=1)
     windows = model.embed(imu=[signal, other], rate_hz=RATE, by_window=True)

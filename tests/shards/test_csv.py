@@ -288,6 +288,10 @@ def test_subjects_of_a_column(tmp_path: Path) -> None:
             r"a\.csv: columns ax, ay, az: their norm is 1 m/s\^2 .* gravity in g: correct the unit",
         ),
         (
+            {"sensors": [{"placement": "head", "acc": {"columns": ACC, "unit": "mg"}}]},
+            r"a\.csv: columns ax, ay, az: their norm is 1 mg .* gravity in g: correct the unit",
+        ),
+        (
             {"sensors": [{"placement": "head", "acc": {"columns": ["ax", "ay", "word"], "unit": "g"}}]},
             r"a\.csv: cannot be read as a table: .*'hello'.*missing",
         ),
