@@ -68,6 +68,8 @@ def read_columns(
         file.readline()
     if names is None:
         names = _header(file.readline(), layout)
+        if not names:
+            raise ValueError("has no first line with names of columns: it is empty, or that line is")
     for name in types:
         if name not in names:
             raise ValueError(absent(name, names))

@@ -65,6 +65,7 @@ def serve(
 
     RunError, ShardError, StorageError for what cannot be loaded; OSError where the port is taken.
     """
+    print("loading ...", flush=True)
     loaded = model if isinstance(model, Aura) else Aura.from_pretrained(model)
     blocks = build(open_desk(loaded, samples, max_mb))
     with tempfile.TemporaryDirectory(prefix="aura-demo-", ignore_cleanup_errors=True) as folder:

@@ -176,7 +176,7 @@ def test_ctrl_c_ends_it_while_a_page_is_open(served):
         assert answer.headers["content-type"].startswith("text/event-stream")
         process.send_signal(signal.SIGINT)
         assert process.wait(LIMIT_S) == -signal.SIGINT
-    assert log.read_text().splitlines()[1:] == ["stopped by Ctrl-C"]
+    assert log.read_text().splitlines()[2:] == ["stopped by Ctrl-C"]
     assert not list(log.parent.glob("aura-demo-*")), "uploads are left"
 
 

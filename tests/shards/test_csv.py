@@ -296,6 +296,7 @@ def test_subjects_of_a_column(tmp_path: Path) -> None:
             r"a\.csv: cannot be read as a table: .*'hello'.*missing",
         ),
         ({"delimiter": ";"}, r"a\.csv: has no column .*delimiter"),
+        ({"skip_rows": 100_000}, r"a\.csv: has no first line with names of columns: it is empty"),
     ],
 )
 def test_files_that_are_not_what_the_yaml_says(tmp_path: Path, changes: dict, message: str) -> None:
