@@ -142,7 +142,12 @@ def assign(
     wanted = {who: split for split, people in (subjects or {}).items() for who in people}
     absent = sorted(wanted.keys() - {f.subject for f in facts.values()})
     if absent:
-        raise ShardError(f"no recording has the subject {', '.join(absent)}: nothing to put into the split asked for")
+        there = sorted({f.subject for f in facts.values() if f.subject})
+        named = ", ".join(there[:20]) + (f" and {len(there) - 20} more" if len(there) > 20 else "")
+        raise ShardError(
+            f"no recording has the subject {', '.join(absent)}: nothing to put into the split asked for; there are"
+            f" {named or 'none that are named'}"
+        )
     if any(f.split for f in facts.values()) or wanted:
         return {n: f if f.split else replace(f, split=wanted.get(f.subject, "train")) for n, f in facts.items()}
     sets = sorted(_sets(facts, together), key=lambda s: hashlib.sha256(s[0].encode()).digest())

@@ -51,9 +51,12 @@ _INDEX = {name: index for index, name in enumerate(PLACEMENTS)}
 
 
 def placement_id(name: str) -> int:
-    """Index of a placement in `PLACEMENTS`; ValueError naming the nearest where there is none of that name."""
+    """Index of a placement in `PLACEMENTS`; ValueError naming those that it may mean where there is none of that name."""
     if name not in _INDEX:
         plain = name.lower().replace("_", " ").replace("-", " ")
+        parts = [other for other in PLACEMENTS if plain and plain in other]
+        if len(parts) > 1:
+            raise ValueError(f"unknown sensor placement {name!r}; there are {', '.join(map(repr, parts))}")
         near = difflib.get_close_matches(plain, PLACEMENTS, n=1, cutoff=0.0)[0]
         raise ValueError(f"unknown sensor placement {name!r}; the nearest known one is {near!r}")
     return _INDEX[name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -105,7 +107,9 @@ def read_given(
         except TypeError as error:
             said = str(error).partition("() ")[2] or str(error)
             missing = next((what for name, what in MISSING.items() if f"'{name}'" in said and "missing" in said), said)
-            raise ValueError(f"{stream}: {missing}") from error
+            strange = [name for name in mine if name not in inspect.signature(make).parameters]
+            near = difflib.get_close_matches(strange[0], inspect.signature(make).parameters, n=1) if strange else []
+            raise ValueError(f"{stream}: {missing}" + (f"; did you mean {near[0]}?" if near else "")) from error
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
         if getattr(config.inputs[stream], "orientation", False) and not record.has(orientation_of(stream)):

@@ -356,6 +356,14 @@ WRONG = [
     ({"imu": np.ones((40, 3)), "rate_hz": 0}, "rate_hz is 0"),
     ({"imu": np.ones((40, 3)), "rate_hz": RATE, "units": "G"}, "units is 'G': one of m/s"),
     ({"imu": np.ones((40, 3)), "rate_hz": RATE, "placements": ["left wirst"]}, "the nearest known one is 'left wrist'"),
+    (
+        {"imu": np.ones((40, 3)), "rate_hz": RATE, "placements": ["pocket"]},
+        "there are 'left hip pocket', 'right hip pocket', 'left chest",
+    ),
+    (
+        {"imu": np.ones((40, 3)), "rate_hz": RATE, "unit": "g"},
+        "unexpected keyword argument 'unit'; did you mean units?",
+    ),
     ({"imu": np.ones((40, 3)), "rate_hz": RATE, "placements": ["chest", "head"]}, "names 2 sensors, imu has 1"),
     ({"imu": np.ones((40, 3)), "rate_hz": RATE, "colour": "red"}, "unexpected keyword argument 'colour'"),
     (
