@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import aura
 from aura import hub
@@ -41,6 +41,44 @@ class Referenced(Config):
     source: str
     revision: str = ""
     sha256: str
+
+
+class _Told(BaseModel):
+    """What a model's card reads of its training, whatever else stands there: it may be a stranger's."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Source(_Told):
+    name: str
+    split: str = ""
+    licences: list[str] = []
+    samples: int | None = None
+    hours: float | None = None
+    subjects: int | None = None
+    streams: list[str] = []
+
+
+class _Evaluated(_Told):
+    path: str
+
+
+class _Data(_Told):
+    eval: list[_Evaluated] = []
+
+
+class _Recipe(_Told):
+    data: _Data = _Data()
+
+
+class _Training(_Told):
+    recipe: _Recipe = _Recipe()
+    recipe_sha256: str = ""
+    git: str | None = None
+    evaluation: dict[str, float] = {}
+    datasets: list[_Source] = []
+    unknown: str = ""
+    began_with: dict[str, str] = {}
 
 
 class ModelConfig(Config):
@@ -75,6 +113,11 @@ class ModelConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
+        try:
+            _Training.model_validate(self.training)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise ValueError(f"training.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         for stream in (*self.inputs, *self.towers):
             if not NAME.fullmatch(stream):
                 raise ValueError(f"{stream!r} is no name of a stream")

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 import aura
 from aura import hub
+from aura.inference.config import check_config
 from aura.model_card import model_card
 from aura.train.recipe import Hub
 from aura.train.rundir import RunDir
@@ -54,7 +55,9 @@ def as_release(
     files = hub.release_files(source)
     if not results and licence is None:
         return source
-    card = model_card(hub.read_config(source / "config.json", str(source)), results, licence)
+    values = hub.read_config(source / "config.json", str(source))
+    check_config(values, str(source / "config.json"))  # it may be a stranger's
+    card = model_card(values, results, licence)
     for name, path in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if name != "README.md":

@@ -16,6 +16,7 @@ from aura import hub
 from aura.data.index import open_split
 from aura.evaluation.windows import Request, embed
 from aura.train.loaded import load_run
+from aura.train.push import as_release
 from aura.train.rundir import read_metrics
 from aura.weights import RunError
 from recipes.evaluate import main as evaluate
@@ -192,6 +193,16 @@ def test_what_is_no_model_is_refused(released, tmp_path):
     refused(changed, "towers of mocap, text have no inputs")
     (changed / "config.json").write_text("[" * 100_000)
     refused(changed, "is not JSON")
+    for told, where in (
+        ({"evaluation": {"zeroshot/imu/accuracy": "0.5"}}, "training.evaluation.zeroshot/imu/accuracy"),
+        ({"datasets": [{"name": "a", "subjects": "many"}]}, "training.datasets.0.subjects"),
+        ({"recipe": []}, "training.recipe"),
+        ({"recipe": {"data": {"eval": ["x"]}}}, "training.recipe.data.eval.0"),
+    ):
+        (changed / "config.json").write_text(json.dumps(config | {"training": told}))
+        refused(changed, f"cannot be used by aura .*{where}")
+        with pytest.raises(RunError, match=where):
+            as_release(changed, tmp_path / "card", licence="mit")
     (changed / "config.json").write_text(json.dumps(config | {"embedding": 17}))
     refused(changed, r"head.bias has shape \(16,\), the recipe needs \(17,\)|has shape")
 
